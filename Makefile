@@ -1,0 +1,30 @@
+.PHONY: serve test check unit conformance interop lock clean
+
+serve: ## set up and run the registry (ARGS="--storage-dir DIR --listen ADDRESS:PORT")
+	@scripts/setup run
+	@.venv/bin/ferro-oci-server serve $(ARGS)
+
+test: ## set up and run every check and every test, real clients included
+	@scripts/test
+
+check: ## style, types, layers
+	@scripts/check
+
+unit: ## the tests that need no other programs
+	@scripts/setup dev
+	@.venv/bin/python -m pytest --ignore tests/interop
+
+conformance: ## the official conformance program, all versions and all ways to serve
+	@scripts/setup dev
+	@scripts/conformance
+
+interop: ## docker, containerd, podman, buildah, skopeo, crane, regctl, oras, helm and cosign
+	@scripts/setup dev
+	@scripts/interop
+
+lock: ## pin the dependencies anew
+	@scripts/setup dev
+	@scripts/lock
+
+clean: ## remove what was built
+	@rm -rf .venv build dist
