@@ -1,0 +1,63 @@
+"""Blobs: bytes that a repository holds by a link. Another repository's link shows nothing here.
+
+Spec: end-2, end-10, end-11.
+"""
+
+from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta
+from ferro_oci_server.core.records import Blob
+from ferro_oci_server.oci.digest import Digest
+from ferro_oci_server.oci.errors import BlobUnknown
+from ferro_oci_server.oci.name import RepositoryName
+
+__all__ = ["Blobs"]
+
+
+class Blobs:
+    """Reads, links and unlinks blobs."""
+
+    def __init__(self, store: BlobStore, meta: RegistryMeta) -> None:
+        self._store = store
+        self._meta = meta
+
+    async def stat(self, name: RepositoryName, digest: Digest) -> Blob:
+        """What is known of a blob, without opening it.
+
+        Raises:
+            BlobUnknown: the repository does not hold it.
+        """
+        blob = await self._meta.get_blob(name, digest)
+        if blob is None:
+            raise _unknown()
+        return blob
+
+    async def open(self, blob: Blob) -> BlobReader:
+        """Open a blob that ``stat`` has found, of the size that was recorded; the reader must be closed.
+
+        Raises:
+            BlobUnknown: its bytes are gone, or are not as many as they were: the client pushes them again, and that
+                repairs it.
+        """
+        reader = await self._store.open(blob.location)
+        if reader is None:
+            raise _unknown()
+        if reader.size != blob.size:
+            await reader.close()
+            raise _unknown()
+        return reader
+
+    async def mount(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
+        """Link a blob of ``source``, or of any repository, in this one too; ``None`` where it is not to be had."""
+        return await self._meta.mount_blob(name, digest, source)
+
+    async def delete(self, name: RepositoryName, digest: Digest) -> None:
+        """Take a blob out of this repository. The bytes stay until nothing links them.
+
+        Raises:
+            BlobUnknown: the repository does not hold it.
+        """
+        if not await self._meta.unlink_blob(name, digest):
+            raise _unknown()
+
+
+def _unknown() -> BlobUnknown:
+    return BlobUnknown("this repository has no such blob")

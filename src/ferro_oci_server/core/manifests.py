@@ -1,0 +1,114 @@
+"""Manifests: stored byte for byte, in one transaction with their tags and references.
+
+Spec: end-3, end-7a, end-7b, end-9.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from ferro_oci_server.core.policy import MissingReferences
+from ferro_oci_server.core.ports import RegistryMeta
+from ferro_oci_server.core.records import Condition, ManifestInfo, ManifestRecord, StoredManifest
+from ferro_oci_server.oci.digest import Algorithm, Digest
+from ferro_oci_server.oci.errors import DigestInvalid, ManifestUnknown
+from ferro_oci_server.oci.manifest import parse_manifest
+from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.reference import Reference, Tag
+
+__all__ = ["Manifests"]
+
+# Hashing and parsing more than this would hold up other requests noticeably.
+_LARGE = 64 * 1024
+
+
+class Manifests:
+    """Reads, takes in and removes manifests."""
+
+    def __init__(self, meta: RegistryMeta, missing_references: MissingReferences) -> None:
+        self._meta = meta
+        self._missing_references = missing_references
+
+    async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
+        """The manifest a reference resolves to, exactly as it was pushed.
+
+        Raises:
+            ManifestUnknown: the repository has no such tag or digest, or does not exist.
+        """
+        manifest = await self._meta.get_manifest(name, reference)
+        if manifest is None:
+            raise _unknown()
+        return manifest
+
+    async def stat(self, name: RepositoryName, reference: Reference) -> ManifestInfo:
+        """What a reference resolves to, without the content.
+
+        Raises:
+            ManifestUnknown: the repository has no such tag or digest, or does not exist.
+        """
+        info = await self._meta.stat_manifest(name, reference)
+        if info is None:
+            raise _unknown()
+        return info
+
+    async def put(
+        self,
+        name: RepositoryName,
+        reference: Reference,
+        content: bytes,
+        content_type: str | None,
+        *,
+        tags: Sequence[Tag] = (),
+        condition: Condition | None = None,
+    ) -> ManifestRecord:
+        """Store a manifest under a digest, or under a tag; point further ``tags`` at it.
+
+        Raises:
+            DigestInvalid: the reference is a digest, and not that of ``content``.
+            ManifestInvalid: the content is no manifest, or not of ``content_type``.
+            ManifestBlobUnknown: it refers to what the repository does not hold, and that is not allowed there.
+            PreconditionFailed: the condition does not hold.
+        """
+        if len(content) > _LARGE:
+            record = await asyncio.to_thread(_read, reference, content, content_type)
+        else:
+            record = _read(reference, content, content_type)
+        named = (reference, *tags) if isinstance(reference, Tag) else tags
+        allow_missing = self._missing_references.allowed_in(name)
+        await self._meta.put_manifest(name, record, named, allow_missing=allow_missing, condition=condition)
+        return record
+
+    async def delete(self, name: RepositoryName, reference: Reference) -> None:
+        """Remove a tag, or a manifest with every tag that points at it.
+
+        Raises:
+            ManifestUnknown: there is no such thing.
+        """
+        if isinstance(reference, Digest):
+            found = await self._meta.delete_manifest(name, reference)
+        else:
+            found = await self._meta.delete_tag(name, reference)
+        if not found:
+            raise _unknown()
+
+
+def _read(reference: Reference, content: bytes, content_type: str | None) -> ManifestRecord:
+    algorithm = reference.algorithm if isinstance(reference, Digest) else Algorithm.SHA256
+    digest = Digest.of(content, algorithm)
+    if isinstance(reference, Digest) and digest != reference:
+        raise DigestInvalid("the manifest does not have this digest")
+    manifest = parse_manifest(content, content_type)
+    return ManifestRecord(
+        digest=digest,
+        media_type=manifest.media_type,
+        content=content,
+        blobs=manifest.blobs,
+        children=manifest.children,
+        optional=manifest.optional,
+        subject=manifest.subject,
+        artifact_type=manifest.artifact_type,
+        annotations=manifest.annotations,
+    )
+
+
+def _unknown() -> ManifestUnknown:
+    return ManifestUnknown("this repository has no such manifest")

@@ -1,0 +1,293 @@
+"""What a registry needs from the places that keep its content.
+
+Two protocols: bytes of blobs, and everything else. Each has a behaviour suite in ``ferro_oci_server.testing`` that
+any implementation should pass. Rules for both:
+
+1. Nothing is promised of a call that has raised, except where it says so; every call may be repeated.
+2. A store raises ``StoreUnavailable`` or ``StoreCorrupted`` and never an exception of its driver.
+3. Absence is ``None`` or ``False``.
+4. Names, tags and digests that arrive here are well formed.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from ferro_oci_server.core.records import (
+    Blob,
+    Condition,
+    ManifestInfo,
+    ManifestRecord,
+    StoredManifest,
+    UploadId,
+    UploadSession,
+)
+from ferro_oci_server.oci.descriptor import Descriptor
+from ferro_oci_server.oci.digest import Digest
+from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.reference import Reference, Tag
+
+__all__ = [
+    "BlobReader",
+    "BlobStore",
+    "RegistryMeta",
+    "StagedBytesMissing",
+    "StagedUpload",
+    "StoreCorrupted",
+    "StoreError",
+    "StoreUnavailable",
+    "UploadBusy",
+]
+
+
+class StoreError(Exception):
+    """Raised when a store could not do its work; the request may be right."""
+
+
+class StoreUnavailable(StoreError):
+    """Raised when a store cannot be reached, is full or is too busy: the call may be repeated later."""
+
+
+class StoreCorrupted(StoreError):
+    """Raised when a store finds that what it kept is damaged."""
+
+
+class UploadBusy(Exception):
+    """Raised when another request is working on the same upload session."""
+
+
+class StagedBytesMissing(Exception):
+    """Raised when a blob store no longer has the bytes that an upload session counts on."""
+
+
+class BlobReader(Protocol):
+    """An open blob: what is deleted or replaced meanwhile is still read as it was."""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes there are."""
+        ...
+
+    def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Read the bytes from ``start`` up to ``stop``, a piece at a time, never all at once.
+
+        Raises:
+            StoreUnavailable: the bytes cannot be read now.
+            StoreCorrupted: there are fewer than there were.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the blob. May be called twice."""
+        ...
+
+
+class StagedUpload(Protocol):
+    """What is staged for one upload, for the one who has claimed it."""
+
+    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
+        """Write pieces behind the first ``offset`` bytes; return how many bytes there are then.
+
+        What was staged behind ``offset`` is dropped. When this returns, the bytes survive a loss of power. When
+        ``pieces`` raises, that exception passes through, and the first ``offset`` bytes are as they were.
+
+        Raises:
+            StagedBytesMissing: there are fewer than ``offset`` bytes.
+            StoreUnavailable: the first ``offset`` bytes are as they were, or, where what was written cannot be trusted,
+                nothing is staged any more.
+        """
+        ...
+
+    def read(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Read the first ``size`` bytes, a piece at a time.
+
+        Raises:
+            StagedBytesMissing: there are fewer.
+        """
+        ...
+
+    async def commit(self, size: int, digest: Digest) -> str:
+        """Make the first ``size`` bytes the blob ``digest``; return its location.
+
+        When this returns, the blob survives a loss of power and nothing is staged any more. A blob with this digest
+        that is there already is replaced whole. Committing again after a success returns the same location.
+
+        Raises:
+            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob of that digest and size.
+            StoreUnavailable: the blob may or may not be there; the call may be repeated.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """Keeps the bytes of blobs, and those of uploads until they become one.
+
+    Bytes are not checked here: the caller hashes them and says where they belong.
+    """
+
+    chunk_min_length: int
+    """The fewest bytes that a chunk other than the last should have, for ``OCI-Chunk-Min-Length``; 0 for any."""
+
+    async def open(self, location: str) -> BlobReader | None:
+        """Open a blob at the location that ``commit`` gave.
+
+        Raises:
+            StoreUnavailable: it may be there, but cannot be read now.
+        """
+        ...
+
+    async def delete(self, location: str) -> bool:
+        """Remove a blob; tell whether it was there."""
+        ...
+
+    def list(self) -> AsyncIterator[str]:
+        """The locations of all blobs, in no order. Changes meanwhile may be seen or not."""
+        ...
+
+    def claim(self, upload: UploadId) -> AbstractAsyncContextManager["StagedUpload"]:
+        """Be the only one, among all processes, to work on what is staged for an upload, until the block ends.
+
+        An upload for which nothing is staged is claimed like any other. A claim ends with the process that has it.
+
+        Raises:
+            UploadBusy: another has the claim.
+            StagedBytesMissing: the upload was committed or discarded while it was being claimed.
+        """
+        ...
+
+    async def discard(self, upload: UploadId) -> None:
+        """Drop what is staged for an upload, if anything is, whoever has claimed it."""
+        ...
+
+    async def check(self) -> None:
+        """Do as little as shows that the store works.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything; the last call."""
+        ...
+
+
+class RegistryMeta(Protocol):
+    """Keeps all that a registry knows except the bytes of blobs.
+
+    Every method is one transaction: a reader sees the state before it or after it. When a method that changes
+    something returns, the change survives a loss of power (where the store keeps anything at all).
+
+    A repository comes into being with its first blob or manifest. Names, tags and digests sort by their bytes.
+    """
+
+    async def get_manifest(self, name: RepositoryName, reference: Reference) -> StoredManifest | None:
+        """The manifest that a tag points at, or that has a digest."""
+        ...
+
+    async def stat_manifest(self, name: RepositoryName, reference: Reference) -> ManifestInfo | None:
+        """The same without its content."""
+        ...
+
+    async def put_manifest(
+        self,
+        name: RepositoryName,
+        manifest: ManifestRecord,
+        tags: Sequence[Tag] = (),
+        *,
+        allow_missing: bool = False,
+        condition: Condition | None = None,
+    ) -> None:
+        """Record a manifest with its references, point the tags at it and index its subject: all or nothing.
+
+        Putting the same digest again records its media type anew and moves the tags. The condition is asked of
+        every tag, or, where there is none, of the digest.
+
+        Raises:
+            ManifestBlobUnknown: a blob or child is not in the repository, and ``allow_missing`` is not set; nothing
+                was changed.
+            PreconditionFailed: the condition does not hold; nothing was changed.
+        """
+        ...
+
+    async def delete_manifest(self, name: RepositoryName, digest: Digest) -> bool:
+        """Remove a manifest, every tag that points at it and its entry among the referrers of its subject."""
+        ...
+
+    async def delete_tag(self, name: RepositoryName, tag: Tag) -> bool:
+        """Remove a tag; its manifest stays."""
+        ...
+
+    async def list_tags(self, name: RepositoryName, after: str, limit: int) -> list[Tag] | None:
+        """Up to ``limit`` tags that sort behind ``after``; ``None`` where the repository does not exist."""
+        ...
+
+    async def list_repositories(self, after: str, limit: int) -> list[RepositoryName]:
+        """Up to ``limit`` repositories that sort behind ``after``."""
+        ...
+
+    async def list_referrers(
+        self, name: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
+    ) -> list[Descriptor]:
+        """Up to ``limit`` manifests with that subject, of that type if one is given, by digest behind ``after``."""
+        ...
+
+    async def has_repository(self, name: RepositoryName) -> bool:
+        """Whether the repository exists."""
+        ...
+
+    async def get_blob(self, name: RepositoryName, digest: Digest) -> Blob | None:
+        """The blob, if it is linked in this repository."""
+        ...
+
+    async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
+        """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well."""
+        ...
+
+    async def unlink_blob(self, name: RepositoryName, digest: Digest) -> bool:
+        """Remove the link of a blob in this repository; other repositories keep theirs."""
+        ...
+
+    async def create_upload(self, session: UploadSession) -> None:
+        """Record a new upload session. Its repository need not exist, and does not come to exist by it."""
+        ...
+
+    async def get_upload(self, name: RepositoryName, upload: UploadId) -> UploadSession | None:
+        """The open session with that id, if it belongs to this repository."""
+        ...
+
+    async def advance_upload(self, session: UploadSession, offset: int, digest: Digest | None) -> bool:
+        """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it.
+
+        Returns:
+            Whether it was still at ``session.offset``. If not, nothing was changed.
+        """
+        ...
+
+    async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
+        """End an open session: record the blob, or its new location, and link it in the session's repository.
+
+        Returns:
+            Whether the session was still open and at ``session.offset``. If not, nothing was changed.
+        """
+        ...
+
+    async def delete_upload(self, name: RepositoryName, upload: UploadId) -> bool:
+        """End a session without a blob."""
+        ...
+
+    async def count_uploads(self) -> int:
+        """How many sessions are open."""
+        ...
+
+    async def check(self) -> None:
+        """Do as little as shows that the store works.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted and release everything; the last call."""
+        ...

@@ -1,0 +1,106 @@
+"""What crosses a port: plain values, so that a store needs to know nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NewType
+
+from ferro_oci_server.oci.descriptor import Descriptor
+from ferro_oci_server.oci.digest import Algorithm, Digest
+from ferro_oci_server.oci.name import RepositoryName
+
+__all__ = [
+    "Blob",
+    "Condition",
+    "ManifestInfo",
+    "ManifestRecord",
+    "StoredManifest",
+    "UploadId",
+    "UploadSession",
+]
+
+UploadId = NewType("UploadId", str)
+"""Names an upload session: the text of a random UUID, which nobody can guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob whose bytes are stored: ``size`` bytes that hash to ``digest``."""
+
+    digest: Digest
+    size: int
+    location: str
+    """Where its blob store keeps the bytes; chosen by that store, and opaque to all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestInfo:
+    """What HEAD tells of a manifest; ``size`` is in bytes."""
+
+    digest: Digest
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as it was pushed, byte for byte."""
+
+    digest: Digest
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRecord:
+    """A manifest to store, and what was read in it."""
+
+    digest: Digest
+    media_type: str
+    content: bytes
+    blobs: tuple[Digest, ...] = ()
+    """What must be linked in the repository as a blob."""
+    children: tuple[Digest, ...] = ()
+    """What must be in the repository as a manifest or as a blob."""
+    optional: tuple[Digest, ...] = ()
+    """What is referred to and may be missing."""
+    subject: Digest | None = None
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] | None = None
+
+    def descriptor(self) -> Descriptor:
+        """What the referrers list says of it."""
+        return Descriptor(self.media_type, self.digest, len(self.content), self.artifact_type, self.annotations)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a tag or a manifest must be for a change to happen: the digests of ``If-Match`` or ``If-None-Match``.
+
+    ``None`` stands for ``*``: anything that exists.
+    """
+
+    match: frozenset[str] | None = frozenset()
+    none_match: frozenset[str] | None = frozenset()
+
+    def holds(self, current: str | None) -> bool:
+        """Whether the change may happen where the reference now resolves to ``current`` (``None``: to nothing)."""
+        if self.match is None and current is None:
+            return False
+        if self.match and current not in self.match:
+            return False
+        if self.none_match is None:
+            return current is None
+        return current not in self.none_match
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """An upload in progress. ``offset`` bytes of it are kept; staged bytes behind them are garbage."""
+
+    id: UploadId
+    repository: RepositoryName
+    algorithm: Algorithm
+    """The algorithm that the kept bytes are hashed with while they arrive."""
+    offset: int = 0
+    digest: Digest | None = None
+    """The digest of the kept bytes; ``None`` where it is not known and they must be read again."""

@@ -1,0 +1,227 @@
+"""Upload sessions: the bytes of one blob, collected until the client names their digest.
+
+    (none) --start--> open --append*--> open --complete--> blob
+                      open --cancel, or complete with a wrong digest--> (none)
+
+1. The offset in the metadata store is the truth; staged bytes behind it are garbage.
+2. A refused chunk changes nothing. Of a chunk whose client went away, what arrived is kept, and can be gone on from.
+3. Bytes are hashed while they arrive (``core.intake``). The digest of what is kept stands in the session, so that a
+   closing PUT without a body compares, on any worker and after a restart. Only an upload whose chunks crossed
+   processes is read again.
+
+Spec: end-4a, end-4b, end-4c, end-5, end-6, end-13, end-14.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
+from uuid import uuid4
+
+from ferro_oci_server.core.intake import Intake
+from ferro_oci_server.core.ports import (
+    BlobStore,
+    RegistryMeta,
+    StagedBytesMissing,
+    StagedUpload,
+    StoreError,
+    UploadBusy,
+)
+from ferro_oci_server.core.records import Blob, UploadId, UploadSession
+from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
+from ferro_oci_server.oci.errors import DigestInvalid, UploadOutOfOrder, UploadUnknown
+from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.ranges import ContentRange
+
+__all__ = ["Uploads"]
+
+# A hasher is a few hundred bytes. A session whose hasher was dropped is read again when it closes.
+_MAX_HASHERS = 10_000
+
+
+class Uploads:
+    """Starts, feeds, completes and cancels upload sessions."""
+
+    def __init__(self, store: BlobStore, meta: RegistryMeta) -> None:
+        self._store = store
+        self._meta = meta
+        self._hashers: OrderedDict[UploadId, Hasher] = OrderedDict()
+
+    @property
+    def chunk_min_length(self) -> int:
+        """The fewest bytes that a chunk other than the last should have; 0 for any."""
+        return self._store.chunk_min_length
+
+    async def start(self, name: RepositoryName, algorithm: Algorithm = Algorithm.SHA256) -> UploadSession:
+        """Open a session whose bytes will be hashed with ``algorithm``."""
+        session = UploadSession(UploadId(str(uuid4())), name, algorithm)
+        await self._meta.create_upload(session)
+        return session
+
+    async def status(self, name: RepositoryName, upload: UploadId) -> UploadSession:
+        """The state of an open session.
+
+        Raises:
+            UploadUnknown: this repository has no such session, or it has ended.
+        """
+        session = await self._meta.get_upload(name, upload)
+        if session is None:
+            raise _unknown()
+        return session
+
+    async def append(
+        self,
+        name: RepositoryName,
+        upload: UploadId,
+        pieces: AsyncIterator[bytes],
+        content_range: ContentRange | None = None,
+    ) -> UploadSession:
+        """Take a chunk in behind what is there; without a range it goes wherever the session ends.
+
+        Raises:
+            UploadUnknown: this repository has no such session, or it has ended.
+            UploadOutOfOrder: the chunk starts elsewhere, or another request is writing; nothing was changed.
+            SizeInvalid: the range does not have as many bytes as arrived; nothing was changed.
+            ClientVanished: raised by ``pieces``; what arrived before is kept.
+        """
+        async with self._claim(name, upload, content_range) as (session, staged):
+            intake = Intake(pieces, self._hasher(session, session.algorithm), content_range)
+            advanced = await self._advance(session, await _stage(staged, session, intake), intake)
+        intake.finish()
+        return advanced
+
+    async def complete(
+        self,
+        name: RepositoryName,
+        upload: UploadId,
+        digest: Digest,
+        pieces: AsyncIterator[bytes],
+        content_range: ContentRange | None = None,
+    ) -> Blob:
+        """Take the last chunk in, if there is one, and make all the bytes the blob ``digest``.
+
+        Raises:
+            UploadUnknown, UploadOutOfOrder, SizeInvalid, ClientVanished: as ``append``; the session stays open.
+            DigestInvalid: the bytes have another digest; the session has ended.
+        """
+        async with self._claim(name, upload, content_range) as (session, staged):
+            intake = Intake(pieces, self._hasher(session, digest.algorithm), content_range)
+            size = await _stage(staged, session, intake)
+            if intake.vanished:
+                await self._advance(session, size, intake)
+                intake.finish()
+            if await _digest(staged, session, size, intake, digest.algorithm) != digest:
+                await self.cancel(name, upload)
+                raise DigestInvalid("the uploaded bytes have another digest")
+            blob = Blob(digest, size, await staged.commit(size, digest))
+            if not await self._meta.complete_upload(session, blob):
+                raise _unknown()
+        self._hashers.pop(upload, None)
+        return blob
+
+    async def push(self, name: RepositoryName, digest: Digest, pieces: AsyncIterator[bytes]) -> Blob:
+        """Take in a whole blob in one request: a session that lives as long as the call.
+
+        Raises:
+            DigestInvalid: the bytes have another digest; nothing is kept.
+            ClientVanished: raised by ``pieces``; nothing is kept.
+        """
+        session = await self.start(name, digest.algorithm)
+        try:
+            return await self.complete(name, session.id, digest, pieces)
+        except BaseException:
+            # No client was told of the session, so none will go on with it.
+            with suppress(StoreError, UploadUnknown):
+                await self.cancel(name, session.id)
+            raise
+
+    async def cancel(self, name: RepositoryName, upload: UploadId) -> None:
+        """End a session and drop its bytes.
+
+        Raises:
+            UploadUnknown: this repository has no such session, or it has ended.
+        """
+        if not await self._meta.delete_upload(name, upload):
+            raise _unknown()
+        self._hashers.pop(upload, None)
+        await self._store.discard(upload)
+
+    @asynccontextmanager
+    async def _claim(
+        self, name: RepositoryName, upload: UploadId, content_range: ContentRange | None
+    ) -> AsyncIterator[tuple[UploadSession, StagedUpload]]:
+        """Be the only one to work on a session, as it is now, until the block ends."""
+        # Asked before, so that nothing is made for a session that does not exist, and again when nobody else moves it.
+        session = await self.status(name, upload)
+        try:
+            async with self._store.claim(upload) as staged:
+                current = await self._meta.get_upload(name, upload)
+                if current is None:
+                    await self._store.discard(upload)
+                    raise _unknown()
+                session = current
+                if content_range is not None and content_range.start != session.offset:
+                    raise _out_of_order(session)
+                yield session, staged
+        except UploadBusy:
+            raise _out_of_order(session) from None
+        except StagedBytesMissing:
+            raise _unknown() from None
+
+    def _hasher(self, session: UploadSession, algorithm: Algorithm) -> Hasher | None:
+        """A hasher that has seen what the session keeps, to go on with; ``None`` where there is none."""
+        if session.offset == 0:
+            return Hasher(algorithm)
+        hasher = self._hashers.get(session.id)
+        if hasher is None or hasher.size != session.offset or hasher.algorithm is not algorithm:
+            return None
+        return hasher.copy()
+
+    async def _advance(self, session: UploadSession, size: int, intake: Intake) -> UploadSession:
+        """Keep what is staged, hashed as far as it could be."""
+        if size == session.offset:
+            return session
+        hasher = intake.hasher if intake.hasher and intake.hasher.algorithm is session.algorithm else None
+        digest = hasher.digest() if hasher else None
+        if not await self._meta.advance_upload(session, size, digest):
+            raise _out_of_order(await self.status(session.repository, session.id))
+        if hasher:
+            self._remember(session.id, hasher)
+        return replace(session, offset=size, digest=digest)
+
+    def _remember(self, upload: UploadId, hasher: Hasher) -> None:
+        self._hashers[upload] = hasher
+        self._hashers.move_to_end(upload)
+        if len(self._hashers) > _MAX_HASHERS:
+            self._hashers.popitem(last=False)
+
+
+async def _stage(staged: StagedUpload, session: UploadSession, intake: Intake) -> int:
+    """Write what arrives behind what the session keeps; return how many bytes are staged then."""
+    if not await intake.has_bytes():
+        return session.offset
+    async with aclosing(intake.pieces()) as pieces:
+        return await staged.append(session.offset, pieces)
+
+
+async def _digest(
+    staged: StagedUpload, session: UploadSession, size: int, intake: Intake, algorithm: Algorithm
+) -> Digest:
+    """The digest of all staged bytes, from the first source that has it."""
+    if intake.hasher is not None:
+        return intake.hasher.digest()
+    if size == session.offset and session.digest is not None and session.algorithm is algorithm:
+        return session.digest
+    hasher = Hasher(algorithm)
+    async for piece in staged.read(size):
+        await asyncio.to_thread(hasher.update, piece)
+    return hasher.digest()
+
+
+def _unknown() -> UploadUnknown:
+    return UploadUnknown("this repository has no such open upload")
+
+
+def _out_of_order(session: UploadSession) -> UploadOutOfOrder:
+    return UploadOutOfOrder(session.repository, session.id, session.offset)

@@ -1,0 +1,84 @@
+"""The way of a body into a store: gathered, counted and hashed."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ferro_oci_server.core.intake import ClientVanished, Intake
+from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
+from ferro_oci_server.oci.errors import SizeInvalid
+from ferro_oci_server.oci.ranges import ContentRange
+
+pytestmark = pytest.mark.anyio
+
+
+async def body(sizes: list[int], *, vanish: bool = False) -> AsyncIterator[bytes]:
+    for size in sizes:
+        yield b"x" * size
+    if vanish:
+        raise ClientVanished
+
+
+def intake_of(sizes: list[int], expected: int | None = None, *, vanish: bool = False) -> Intake:
+    content_range = None if expected is None else ContentRange(0, expected)
+    return Intake(body(sizes, vanish=vanish), Hasher(Algorithm.SHA256), content_range)
+
+
+async def taken(intake: Intake) -> list[bytes]:
+    if not await intake.has_bytes():
+        return []
+    return [piece async for piece in intake.pieces()]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[1], [1] * 1000, [100_000] * 10, [262_144], [262_143, 1, 1], [1_000_000] * 3, [5, 1_000_000, 5], [33_000]],
+    ids=lambda sizes: f"{len(sizes)} of {sizes[0]}",
+)
+async def test_all_bytes_arrive_in_order_and_hashed(sizes: list[int]) -> None:
+    intake = intake_of(sizes)
+    content = b"".join(await taken(intake))
+    assert content == b"x" * sum(sizes)
+    assert intake.hasher is not None
+    assert intake.hasher.digest() == Digest.of(content)
+
+
+async def test_small_pieces_are_gathered() -> None:
+    assert [len(batch) for batch in await taken(intake_of([1000] * 1000))][:-1] == [263_000] * 3
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [0, 0]], ids=str)
+async def test_nothing_is_no_bytes(sizes: list[int]) -> None:
+    assert not await intake_of(sizes).has_bytes()
+
+
+@pytest.mark.parametrize("sizes", [[9], [5, 4], [11], [5, 6], [1_000_000], [300_000, 1], []], ids=str)
+async def test_a_body_of_another_length_than_its_range_is_refused(sizes: list[int]) -> None:
+    with pytest.raises(SizeInvalid):
+        await taken(intake_of(sizes, 10))
+
+
+@pytest.mark.parametrize("sizes", [[10], [1] * 10, [0, 10, 0]], ids=str)
+async def test_a_body_of_the_length_of_its_range_is_taken(sizes: list[int]) -> None:
+    assert b"".join(await taken(intake_of(sizes, 10))) == b"x" * 10
+
+
+async def test_of_a_client_that_vanished_all_that_came_is_taken() -> None:
+    intake = intake_of([300_000, 5], 1_000_000, vanish=True)
+    assert sum(map(len, await taken(intake))) == 300_005
+    assert intake.vanished
+    with pytest.raises(ClientVanished):
+        intake.finish()
+
+
+async def test_a_client_that_is_there_is_answered() -> None:
+    intake = intake_of([5])
+    await taken(intake)
+    assert not intake.vanished
+    intake.finish()
+
+
+async def test_without_a_hasher_nothing_is_hashed() -> None:
+    intake = Intake(body([300_000] * 2), None, None)
+    assert sum(map(len, await taken(intake))) == 600_000
+    assert intake.hasher is None
