@@ -1,0 +1,1 @@
+"""Places that keep a registry's content. None knows another."""

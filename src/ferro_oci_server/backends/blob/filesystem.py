@@ -1,0 +1,240 @@
+"""A blob store in a folder.
+
+    <root>/
+      blobs/sha256/ab/abcdef...    a blob under its digest; its location is the path behind "blobs/"
+      blobs/sha512/...             the same
+      uploads/<upload id>          what is staged for an upload
+
+1. A blob's file comes into being by a rename, is never written to, and is gone as a whole.
+2. No path is built from text that was not matched as a whole.
+3. What was acknowledged survives a loss of power: bytes are synced before they are counted, and the folders on both
+   sides of a rename behind it.
+4. Several workers on one machine may share a root; a staged file has one holder (``staging``).
+5. Nothing here blocks the event loop, except the constructor.
+"""
+
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ferro_oci_server.backends.blob.folders import make_folder, sync_folder
+from ferro_oci_server.backends.blob.reading import FileReader
+from ferro_oci_server.backends.blob.staging import StagedFile
+from ferro_oci_server.backends.blob.threads import Threads, as_unavailable
+from ferro_oci_server.backends.blob.writing import write_pieces
+from ferro_oci_server.core.ports import StagedBytesMissing, StoreCorrupted, StoreUnavailable
+from ferro_oci_server.core.records import UploadId
+from ferro_oci_server.oci.digest import Algorithm, Digest
+
+__all__ = ["FsBlobStore", "FsStagedUpload"]
+
+_LOCATION = re.compile(
+    r"sha256/([0-9a-f]{2})/\1[0-9a-f]{62}|sha512/([0-9a-f]{2})/\2[0-9a-f]{126}",
+    re.ASCII,
+)
+_PREFIX = re.compile(r"[0-9a-f]{2}", re.ASCII)
+_UPLOAD_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+class FsBlobStore:
+    """Keeps blobs as files under ``root``, which is made if it is missing.
+
+    Raises:
+        StoreUnavailable: ``root`` cannot be used.
+    """
+
+    chunk_min_length = 0
+
+    def __init__(self, root: Path) -> None:
+        root = root.resolve()
+        self._blobs = root / "blobs"
+        self._uploads = root / "uploads"
+        self._prefixes: set[Path] = set()
+        for folder in (self._blobs, self._uploads):
+            as_unavailable(make_folder, folder)
+            if folder.is_symlink():
+                raise StoreUnavailable(f"{folder} is a symbolic link, and may lead out of the storage directory")
+        self._threads = Threads()
+
+    async def open(self, location: str) -> FileReader | None:
+        """Open a blob.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        if _LOCATION.fullmatch(location) is None:
+            return None
+        return await FileReader.open(self._blobs / location, self._threads)
+
+    async def delete(self, location: str) -> bool:
+        """Remove a blob; tell whether it was there. It may be back after a loss of power.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        if _LOCATION.fullmatch(location) is None:
+            return False
+        return await self._threads.run(_remove, self._blobs / location)
+
+    async def list(self) -> AsyncIterator[str]:
+        """The locations of all blobs; files that the store has not made are passed over.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        for folder in await self._threads.run(_prefix_folders, self._blobs):
+            for location in await self._threads.run(_locations, self._blobs, folder):
+                yield location
+
+    @asynccontextmanager
+    async def claim(self, upload: UploadId) -> AsyncIterator["FsStagedUpload"]:
+        """Hold the staged file of an upload, which is made if it is not there.
+
+        Raises:
+            UploadBusy: another holds it, in this process or in another.
+            StagedBytesMissing: it was committed or discarded meanwhile, or the id is none that was given here.
+            StoreUnavailable: the operating system refuses.
+        """
+        if _UPLOAD_ID.fullmatch(upload) is None:
+            raise StagedBytesMissing
+        path = self._uploads / upload
+        file = StagedFile(path)
+        try:
+            await self._threads.run(file.open)
+            yield FsStagedUpload(path, file, self._threads, self._commit)
+        finally:
+            await self._threads.run(file.close)
+
+    async def discard(self, upload: UploadId) -> None:
+        """Drop what is staged for an upload, if anything is; an append that is under way writes to nowhere.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        if _UPLOAD_ID.fullmatch(upload):
+            await self._threads.run(_remove, self._uploads / upload)
+
+    async def check(self) -> None:
+        """See that both folders are there and can be written to, as far as the system tells without writing.
+
+        Raises:
+            StoreUnavailable: one is not.
+        """
+        await self._threads.run(self._check)
+
+    async def close(self) -> None:
+        """Let the work that has begun end, and the threads with it."""
+        await self._threads.close()
+
+    def _commit(self, file: StagedFile, size: int, digest: Digest) -> str:
+        location = f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}"
+        target = self._blobs / location
+        self._make_prefix(target.parent)
+        try:
+            file.move(size, target)
+        except StagedBytesMissing:
+            # A commit that was not seen to succeed is repeated. It may have died before it synced the folders.
+            if not target.is_file() or target.stat().st_size != size:
+                raise
+            file.remove()
+        sync_folder(target.parent)
+        # Else the staged name could be back after a loss of power.
+        sync_folder(self._uploads)
+        return location
+
+    def _make_prefix(self, folder: Path) -> None:
+        if folder not in self._prefixes or not folder.is_dir():
+            make_folder(folder)
+            self._prefixes.add(folder)
+
+    def _check(self) -> None:
+        for folder in (self._blobs, self._uploads):
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise StoreUnavailable("the storage directory cannot be written to")
+
+
+class FsStagedUpload:
+    """The staged file of an upload, while it is held."""
+
+    def __init__(
+        self, path: Path, file: StagedFile, threads: Threads, commit: Callable[[StagedFile, int, Digest], str]
+    ) -> None:
+        self._path = path
+        self._file = file
+        self._threads = threads
+        self._commit = commit
+
+    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
+        """Write pieces behind the first ``offset`` bytes; return how many bytes there are then.
+
+        Raises:
+            StagedBytesMissing: there are fewer than ``offset`` bytes.
+            StoreUnavailable: the operating system refuses. If it was the sync that failed, nothing is staged any
+                more; else the first ``offset`` bytes are as they were.
+        """
+        try:
+            await self._threads.run(self._file.cut, offset)
+            return await write_pieces(self._file, offset, pieces, self._threads)
+        except BaseException:
+            await self._threads.run(self._file.undo, offset)
+            raise
+
+    async def read(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Read the first ``size`` bytes, a piece at a time.
+
+        Raises:
+            StagedBytesMissing: there are fewer.
+            StoreUnavailable: the operating system refuses.
+        """
+        reader = await FileReader.open(self._path, self._threads)
+        if reader is None:
+            raise StagedBytesMissing
+        try:
+            if reader.size < size:
+                raise StagedBytesMissing
+            async for piece in reader.pieces(0, size):
+                yield piece
+        except StoreCorrupted:
+            raise StagedBytesMissing from None
+        finally:
+            await reader.close()
+
+    async def commit(self, size: int, digest: Digest) -> str:
+        """Make the first ``size`` bytes the blob ``digest``; return its location.
+
+        Raises:
+            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob of that digest and size.
+            StoreUnavailable: the operating system refuses.
+        """
+        return await self._threads.run(self._commit, self._file, size, digest)
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _prefix_folders(blobs: Path) -> Sequence[str]:
+    return [
+        f"{algorithm}/{prefix}"
+        for algorithm in Algorithm
+        for prefix in _names(blobs / algorithm)
+        if _PREFIX.fullmatch(prefix)
+    ]
+
+
+def _locations(blobs: Path, folder: str) -> Sequence[str]:
+    locations = (f"{folder}/{name}" for name in _names(blobs / folder))
+    return [location for location in locations if _LOCATION.fullmatch(location)]
+
+
+def _names(folder: Path) -> Sequence[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []

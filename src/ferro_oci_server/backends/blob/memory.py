@@ -1,0 +1,140 @@
+"""A blob store in memory: for tests, and for registries that may forget."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from ferro_oci_server.core.ports import StagedBytesMissing, UploadBusy
+from ferro_oci_server.core.records import UploadId
+from ferro_oci_server.oci.digest import Digest
+
+__all__ = ["InMemoryBlobStore"]
+
+# As large as the pieces of the other stores, so that a server sees the same everywhere.
+_PIECE = 1024 * 1024
+
+
+class InMemoryBlobStore:
+    """Keeps everything until it is closed or its process ends. The location of a blob is its digest."""
+
+    chunk_min_length = 0
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+        self._staged: dict[UploadId, bytearray] = {}
+        self._busy: set[UploadId] = set()
+
+    async def open(self, location: str) -> "_Reader | None":
+        """Open a blob; the reader keeps the bytes alive."""
+        content = self._blobs.get(location)
+        return None if content is None else _Reader(content)
+
+    async def delete(self, location: str) -> bool:
+        """Remove a blob; tell whether it was there."""
+        return self._blobs.pop(location, None) is not None
+
+    async def list(self) -> AsyncIterator[str]:
+        """The locations of the blobs that were there at the first step."""
+        for location in tuple(self._blobs):
+            yield location
+
+    @asynccontextmanager
+    async def claim(self, upload: UploadId) -> AsyncIterator["_StagedUpload"]:
+        """Be the only one to work on what is staged for an upload.
+
+        Raises:
+            UploadBusy: another has the claim.
+        """
+        if upload in self._busy:
+            raise UploadBusy
+        self._busy.add(upload)
+        try:
+            yield _StagedUpload(upload, self._staged, self._blobs)
+        finally:
+            self._busy.discard(upload)
+
+    async def discard(self, upload: UploadId) -> None:
+        """Drop what is staged for an upload, if anything is."""
+        self._staged.pop(upload, None)
+
+    async def check(self) -> None:
+        """Memory is always there."""
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._blobs.clear()
+        self._staged.clear()
+
+
+class _StagedUpload:
+    """What is staged for one upload, while it is claimed."""
+
+    def __init__(self, upload: UploadId, staged: dict[UploadId, bytearray], blobs: dict[str, bytes]) -> None:
+        self._upload = upload
+        self._staged = staged
+        self._blobs = blobs
+
+    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
+        """Write pieces behind the first ``offset`` bytes; return how many bytes there are then.
+
+        Raises:
+            StagedBytesMissing: there are fewer than ``offset`` bytes.
+        """
+        if len(self._content) < offset:
+            raise StagedBytesMissing
+        content = self._staged.setdefault(self._upload, bytearray())
+        try:
+            del content[offset:]
+            async for piece in pieces:
+                content += piece
+        except BaseException:
+            del content[offset:]
+            raise
+        return len(content)
+
+    async def read(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Read the first ``size`` bytes, a piece at a time.
+
+        Raises:
+            StagedBytesMissing: there are fewer.
+        """
+        for start in range(0, size, _PIECE):
+            if len(self._content) < size:
+                raise StagedBytesMissing
+            yield bytes(self._content[start : min(start + _PIECE, size)])
+
+    async def commit(self, size: int, digest: Digest) -> str:
+        """Make the first ``size`` bytes the blob ``digest``; return its location.
+
+        Raises:
+            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob of that digest and size.
+        """
+        if len(self._content) >= size:
+            self._blobs[digest] = bytes(memoryview(self._content)[:size])
+        elif len(self._blobs.get(digest, b"")) != size:
+            raise StagedBytesMissing
+        self._staged.pop(self._upload, None)
+        return str(digest)
+
+    @property
+    def _content(self) -> bytearray:
+        return self._staged.get(self._upload, bytearray())
+
+
+class _Reader:
+    """A blob that stays as it was, since bytes do not change."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    @property
+    def size(self) -> int:
+        """The number of bytes there are."""
+        return len(self._content)
+
+    async def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Copy the bytes from ``start`` up to ``stop``, a piece at a time."""
+        for at in range(start, stop, _PIECE):
+            yield self._content[at : min(at + _PIECE, stop)]
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,96 @@
+"""Reading a file in pieces, one of which is fetched while the one before is sent."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from io import FileIO
+from pathlib import Path
+
+from ferro_oci_server.backends.blob.threads import Threads, finish, settle
+from ferro_oci_server.core.ports import StoreCorrupted
+
+__all__ = ["FileReader"]
+
+# A hop to a thread costs some 50 us, and so does reading this much from the page cache twice over.
+_PIECE = 1024 * 1024
+
+
+class FileReader:
+    """An open file. What is renamed, replaced or removed meanwhile is still read as it was."""
+
+    def __init__(self, file: FileIO, size: int, threads: Threads) -> None:
+        self._file = file
+        self._size = size
+        self._threads = threads
+        self._reads: set[asyncio.Future[bytes]] = set()
+
+    @classmethod
+    async def open(cls, path: Path, threads: Threads) -> "FileReader | None":
+        """Open a file; ``None`` where there is none.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        opening = threads.start(_open, path)
+        try:
+            opened = await finish(opening)
+        except asyncio.CancelledError:
+            if opening.exception() is None and (late := opening.result()) is not None:
+                await threads.run(late[0].close)
+            raise
+        return None if opened is None else cls(*opened, threads)
+
+    @property
+    def size(self) -> int:
+        """The number of bytes there were when the file was opened."""
+        return self._size
+
+    async def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Read the bytes from ``start`` up to ``stop``, a piece at a time.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+            StoreCorrupted: the file has become shorter.
+        """
+        reading = self._read(start, stop)
+        while reading is not None:
+            piece = await finish(reading)
+            if not piece:
+                raise StoreCorrupted("a file has become shorter")
+            start += len(piece)
+            reading = self._read(start, stop)
+            yield piece
+
+    async def close(self) -> None:
+        """Close the file, after the reads that have begun. May be called twice."""
+        try:
+            await settle(asyncio.gather(*self._reads, return_exceptions=True))
+        finally:
+            # Closing the last handle of a large file that was removed frees its space, which takes time.
+            await self._threads.run(self._file.close)
+
+    def _read(self, start: int, stop: int) -> asyncio.Future[bytes] | None:
+        if start >= stop:
+            return None
+        reading = self._threads.start(os.pread, self._file.fileno(), min(_PIECE, stop - start), start)
+        self._reads.add(reading)
+        reading.add_done_callback(self._forget)
+        return reading
+
+    def _forget(self, reading: asyncio.Future[bytes]) -> None:
+        self._reads.discard(reading)
+        if not reading.cancelled():
+            # A piece that was fetched and not asked for may have failed, which concerns nobody.
+            reading.exception()
+
+
+def _open(path: Path) -> tuple[FileIO, int] | None:
+    try:
+        file = FileIO(path, opener=_open_itself)
+    except FileNotFoundError:
+        return None
+    return file, os.fstat(file.fileno()).st_size
+
+
+def _open_itself(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)

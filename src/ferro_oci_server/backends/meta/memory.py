@@ -1,0 +1,292 @@
+"""All that a registry knows except the bytes of blobs, in memory, for one process.
+
+Every method runs from its first to its last line without a pause, so that on one event loop each is a transaction.
+Lists are kept in order, so that a page costs what is on it.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from ferro_oci_server.core.records import (
+    Blob,
+    Condition,
+    ManifestInfo,
+    ManifestRecord,
+    StoredManifest,
+    UploadId,
+    UploadSession,
+)
+from ferro_oci_server.oci.descriptor import Descriptor
+from ferro_oci_server.oci.digest import Digest
+from ferro_oci_server.oci.errors import ManifestBlobUnknown, PreconditionFailed
+from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.reference import Reference, Tag
+
+__all__ = ["InMemoryRegistryMeta"]
+
+Text = TypeVar("Text", bound=str)
+
+
+class _SortedSet(Generic[Text]):
+    """Names in the order of their bytes: they are ASCII, so that it is the order of Python's text."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: list[Text] = []
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, name: Text) -> None:
+        if not self._has(bisect_left(self._names, name), name):
+            insort(self._names, name)
+
+    def discard(self, name: Text) -> None:
+        index = bisect_left(self._names, name)
+        if self._has(index, name):
+            del self._names[index]
+
+    def page(self, after: str, limit: int) -> list[Text]:
+        start = bisect_right(self._names, after)
+        return self._names[start : start + limit]
+
+    def _has(self, index: int, name: Text) -> bool:
+        return index < len(self._names) and self._names[index] == name
+
+
+@dataclass(slots=True)
+class _Repository:
+    manifests: dict[Digest, ManifestRecord] = field(default_factory=dict)
+    tags: dict[Tag, Digest] = field(default_factory=dict)
+    tag_names: _SortedSet[Tag] = field(default_factory=_SortedSet)
+    tags_of: dict[Digest, set[Tag]] = field(default_factory=dict)
+    referrers: dict[tuple[Digest, str | None], _SortedSet[Digest]] = field(default_factory=dict)
+    """By subject and artifact type; all of a subject's under no type."""
+    blobs: set[Digest] = field(default_factory=set)
+
+    def resolve(self, reference: Reference) -> Digest | None:
+        if isinstance(reference, Digest):
+            return reference if reference in self.manifests else None
+        return self.tags.get(reference)
+
+    def missing(self, manifest: ManifestRecord) -> set[Digest]:
+        """What the manifest needs and this repository does not hold."""
+        blobs = {digest for digest in manifest.blobs if digest not in self.blobs}
+        children = {digest for digest in manifest.children if digest not in self.blobs}
+        return blobs | {digest for digest in children if digest not in self.manifests}
+
+    def put_manifest(self, manifest: ManifestRecord) -> None:
+        known = self.manifests.get(manifest.digest)
+        if known is not None:
+            self.manifests[manifest.digest] = replace(known, media_type=manifest.media_type)
+            return
+        self.manifests[manifest.digest] = manifest
+        for key in _referrer_keys(manifest):
+            self.referrers.setdefault(key, _SortedSet()).add(manifest.digest)
+
+    def delete_manifest(self, digest: Digest) -> bool:
+        manifest = self.manifests.pop(digest, None)
+        if manifest is None:
+            return False
+        for tag in tuple(self.tags_of.get(digest, ())):
+            self.delete_tag(tag)
+        for key in _referrer_keys(manifest):
+            referrers = self.referrers[key]
+            referrers.discard(digest)
+            if not len(referrers):
+                del self.referrers[key]
+        return True
+
+    def put_tag(self, tag: Tag, digest: Digest) -> None:
+        self.delete_tag(tag)
+        self.tags[tag] = digest
+        self.tag_names.add(tag)
+        self.tags_of.setdefault(digest, set()).add(tag)
+
+    def delete_tag(self, tag: Tag) -> bool:
+        digest = self.tags.pop(tag, None)
+        if digest is None:
+            return False
+        self.tag_names.discard(tag)
+        tags = self.tags_of[digest]
+        tags.discard(tag)
+        if not tags:
+            del self.tags_of[digest]
+        return True
+
+
+def _referrer_keys(manifest: ManifestRecord) -> Iterator[tuple[Digest, str | None]]:
+    if manifest.subject is not None:
+        yield manifest.subject, None
+        if manifest.artifact_type is not None:
+            yield manifest.subject, manifest.artifact_type
+
+
+class InMemoryRegistryMeta:
+    """Keeps everything in memory: closing it, or the end of the process, forgets it."""
+
+    def __init__(self) -> None:
+        self._repositories: dict[RepositoryName, _Repository] = {}
+        self._names: _SortedSet[RepositoryName] = _SortedSet()
+        self._blobs: dict[Digest, Blob] = {}
+        self._links: dict[Digest, int] = {}
+        """In how many repositories a blob is linked."""
+        self._uploads: dict[UploadId, UploadSession] = {}
+
+    def _find(self, name: RepositoryName) -> _Repository:
+        """The repository, or an empty one that is not kept."""
+        return self._repositories.get(name) or _Repository()
+
+    def _make(self, name: RepositoryName) -> _Repository:
+        repository = self._repositories.get(name)
+        if repository is None:
+            repository = self._repositories[name] = _Repository()
+            self._names.add(name)
+        return repository
+
+    async def get_manifest(self, name: RepositoryName, reference: Reference) -> StoredManifest | None:
+        """The manifest that a tag points at, or that has a digest."""
+        repository = self._find(name)
+        digest = repository.resolve(reference)
+        if digest is None:
+            return None
+        manifest = repository.manifests[digest]
+        return StoredManifest(digest, manifest.media_type, manifest.content)
+
+    async def stat_manifest(self, name: RepositoryName, reference: Reference) -> ManifestInfo | None:
+        """The same without its content."""
+        manifest = await self.get_manifest(name, reference)
+        if manifest is None:
+            return None
+        return ManifestInfo(manifest.digest, manifest.media_type, len(manifest.content))
+
+    async def put_manifest(
+        self,
+        name: RepositoryName,
+        manifest: ManifestRecord,
+        tags: Sequence[Tag] = (),
+        *,
+        allow_missing: bool = False,
+        condition: Condition | None = None,
+    ) -> None:
+        """Record a manifest with its references, point the tags at it and index its subject: all or nothing."""
+        found = self._find(name)
+        references: Sequence[Reference] = tags or (manifest.digest,)
+        if condition is not None and not all(condition.holds(found.resolve(it)) for it in references):
+            raise PreconditionFailed("the condition of the request does not hold")
+        missing = set() if allow_missing else found.missing(manifest)
+        if missing:
+            raise ManifestBlobUnknown(missing)
+        repository = self._make(name)
+        repository.put_manifest(manifest)
+        for tag in tags:
+            repository.put_tag(tag, manifest.digest)
+
+    async def delete_manifest(self, name: RepositoryName, digest: Digest) -> bool:
+        """Remove a manifest, every tag that points at it and its entry among the referrers of its subject."""
+        return self._find(name).delete_manifest(digest)
+
+    async def delete_tag(self, name: RepositoryName, tag: Tag) -> bool:
+        """Remove a tag; its manifest stays."""
+        return self._find(name).delete_tag(tag)
+
+    async def list_tags(self, name: RepositoryName, after: str, limit: int) -> list[Tag] | None:
+        """Up to ``limit`` tags that sort behind ``after``; ``None`` where the repository does not exist."""
+        repository = self._repositories.get(name)
+        return None if repository is None else repository.tag_names.page(after, limit)
+
+    async def list_repositories(self, after: str, limit: int) -> list[RepositoryName]:
+        """Up to ``limit`` repositories that sort behind ``after``."""
+        return self._names.page(after, limit)
+
+    async def list_referrers(
+        self, name: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
+    ) -> list[Descriptor]:
+        """Up to ``limit`` manifests with that subject, of that type if one is given, by digest behind ``after``."""
+        repository = self._find(name)
+        digests = repository.referrers.get((subject, artifact_type))
+        if digests is None:
+            return []
+        return [repository.manifests[digest].descriptor() for digest in digests.page(after, limit)]
+
+    async def has_repository(self, name: RepositoryName) -> bool:
+        """Whether the repository exists."""
+        return name in self._repositories
+
+    async def get_blob(self, name: RepositoryName, digest: Digest) -> Blob | None:
+        """The blob, if it is linked in this repository."""
+        return self._blobs[digest] if digest in self._find(name).blobs else None
+
+    async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
+        """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well."""
+        linked = digest in self._links if source is None else digest in self._find(source).blobs
+        if not linked:
+            return None
+        self._link(name, digest)
+        return self._blobs[digest]
+
+    def _link(self, name: RepositoryName, digest: Digest) -> None:
+        repository = self._make(name)
+        if digest not in repository.blobs:
+            repository.blobs.add(digest)
+            self._links[digest] = self._links.get(digest, 0) + 1
+
+    async def unlink_blob(self, name: RepositoryName, digest: Digest) -> bool:
+        """Remove the link of a blob in this repository; other repositories keep theirs."""
+        repository = self._find(name)
+        if digest not in repository.blobs:
+            return False
+        repository.blobs.discard(digest)
+        self._links[digest] -= 1
+        if not self._links[digest]:
+            del self._links[digest]
+        return True
+
+    async def create_upload(self, session: UploadSession) -> None:
+        """Record a new upload session. Its repository need not exist, and does not come to exist by it."""
+        self._uploads[session.id] = session
+
+    async def get_upload(self, name: RepositoryName, upload: UploadId) -> UploadSession | None:
+        """The open session with that id, if it belongs to this repository."""
+        session = self._uploads.get(upload)
+        return session if session is not None and session.repository == name else None
+
+    async def advance_upload(self, session: UploadSession, offset: int, digest: Digest | None) -> bool:
+        """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it."""
+        if not await self._is_unmoved(session):
+            return False
+        self._uploads[session.id] = replace(self._uploads[session.id], offset=offset, digest=digest)
+        return True
+
+    async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
+        """End an open session: record the blob, or its new location, and link it in the session's repository."""
+        if not await self._is_unmoved(session):
+            return False
+        del self._uploads[session.id]
+        self._blobs[blob.digest] = blob
+        self._link(session.repository, blob.digest)
+        return True
+
+    async def _is_unmoved(self, session: UploadSession) -> bool:
+        current = await self.get_upload(session.repository, session.id)
+        return current is not None and current.offset == session.offset
+
+    async def delete_upload(self, name: RepositoryName, upload: UploadId) -> bool:
+        """End a session without a blob."""
+        if await self.get_upload(name, upload) is None:
+            return False
+        del self._uploads[upload]
+        return True
+
+    async def count_uploads(self) -> int:
+        """How many sessions are open."""
+        return len(self._uploads)
+
+    async def check(self) -> None:
+        """Nothing that could fail."""
+
+    async def close(self) -> None:
+        """Forget nothing and release nothing: there is nothing to release."""

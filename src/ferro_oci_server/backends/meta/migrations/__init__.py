@@ -1,0 +1,1 @@
+"""How the tables came to be what ``schema`` says, step by step."""

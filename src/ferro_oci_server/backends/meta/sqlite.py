@@ -1,0 +1,237 @@
+"""All that a registry knows except the bytes of blobs, in a SQLite file.
+
+1. Reads run where they are asked, on the event loop: each is one statement that walks an index, and takes less time
+   than handing it to a thread.
+2. Writes go through one writer, which commits those that wait in groups.
+3. Several processes of one machine may use the same file.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.dialects import sqlite
+
+from ferro_oci_server.backends.meta.sqlite_connection import (
+    READ_PATIENCE,
+    WRITE_PATIENCE,
+    connect,
+    every,
+    one,
+    prepare,
+    translated,
+)
+from ferro_oci_server.backends.meta.sqlite_mutations import Mutations
+from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
+from ferro_oci_server.backends.meta.statements import Statement, Statements
+from ferro_oci_server.core.records import (
+    Blob,
+    Condition,
+    ManifestInfo,
+    ManifestRecord,
+    StoredManifest,
+    UploadId,
+    UploadSession,
+)
+from ferro_oci_server.oci.descriptor import Descriptor
+from ferro_oci_server.oci.digest import Algorithm, Digest
+from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.reference import Reference, Tag
+
+__all__ = ["SqliteRegistryMeta"]
+
+
+class SqliteRegistryMeta:
+    """Keeps everything in the file ``path``, which is made if it is not there; its folder must be.
+
+    Used by one event loop at a time. Times are read from ``clock``, in seconds.
+
+    Raises:
+        ValueError: the path is SQLite's word for a database in memory; ``InMemoryRegistryMeta`` is one.
+        StoreCorrupted: the file is damaged, or is no database of this program. It is left as it is.
+        SchemaTooNew: a newer version has changed its tables. It is left as it is.
+        StoreUnavailable: the file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path | str, *, clock: Callable[[], float] = time.time) -> None:
+        if str(path) in {"", ":memory:"}:
+            raise ValueError("a database needs a file; to keep everything in memory, use InMemoryRegistryMeta")
+        # Absolute: the process may change its folder, and SQLite looks for the log beside the file.
+        path = Path(path).absolute()
+        self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
+        self._mutations = Mutations(self._statements, clock)
+        prepare(path)
+        self._reader = _open(path, READ_PATIENCE)
+        try:
+            self._writer = GroupWriter(_open(path, WRITE_PATIENCE))
+        except BaseException:
+            self._reader.close()
+            raise
+
+    def _one(self, statement: Statement, **values: object) -> Any:
+        try:
+            return one(self._reader, statement, **values)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def _every(self, statement: Statement, **values: object) -> list[Any]:
+        try:
+            return every(self._reader, statement, **values)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    async def get_manifest(self, name: RepositoryName, reference: Reference) -> StoredManifest | None:
+        """The manifest that a tag points at, or that has a digest."""
+        if isinstance(reference, Digest):
+            row = self._one(self._statements.manifest_by_digest, repository=name, digest=reference)
+        else:
+            row = self._one(self._statements.manifest_by_tag, repository=name, tag=reference)
+        return row and StoredManifest(Digest(row[0]), row[1], row[2])
+
+    async def stat_manifest(self, name: RepositoryName, reference: Reference) -> ManifestInfo | None:
+        """The same without its content."""
+        if isinstance(reference, Digest):
+            row = self._one(self._statements.outline_by_digest, repository=name, digest=reference)
+        else:
+            row = self._one(self._statements.outline_by_tag, repository=name, tag=reference)
+        return row and ManifestInfo(Digest(row[0]), row[1], row[2])
+
+    async def put_manifest(
+        self,
+        name: RepositoryName,
+        manifest: ManifestRecord,
+        tags: Sequence[Tag] = (),
+        *,
+        allow_missing: bool = False,
+        condition: Condition | None = None,
+    ) -> None:
+        """Record a manifest with its references, point the tags at it and index its subject: all or nothing."""
+        await self._writer.run(
+            lambda connection: self._mutations.put_manifest(
+                connection, name, manifest, tags, condition, allow_missing=allow_missing
+            )
+        )
+
+    async def delete_manifest(self, name: RepositoryName, digest: Digest) -> bool:
+        """Remove a manifest, every tag that points at it and its entry among the referrers of its subject."""
+        return await self._writer.run(lambda connection: self._mutations.delete_manifest(connection, name, digest))
+
+    async def delete_tag(self, name: RepositoryName, tag: Tag) -> bool:
+        """Remove a tag; its manifest stays."""
+        return await self._writer.run(lambda connection: self._mutations.delete_tag(connection, name, tag))
+
+    async def list_tags(self, name: RepositoryName, after: str, limit: int) -> list[Tag] | None:
+        """Up to ``limit`` tags that sort behind ``after``; ``None`` where the repository does not exist."""
+        # A page of none must still tell whether the repository exists: its row comes with the first tag, or alone.
+        rows = self._every(self._statements.tag_page, repository=name, after=_plain(after), limit=max(limit, 1))
+        if not rows:
+            return None
+        return [Tag(tag) for (tag,) in rows[:limit] if tag is not None]
+
+    async def list_repositories(self, after: str, limit: int) -> list[RepositoryName]:
+        """Up to ``limit`` repositories that sort behind ``after``."""
+        rows = self._every(self._statements.repository_page, after=_plain(after), limit=limit)
+        return [RepositoryName(name) for (name,) in rows]
+
+    async def list_referrers(
+        self, name: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
+    ) -> list[Descriptor]:
+        """Up to ``limit`` manifests with that subject, of that type if one is given, by digest behind ``after``."""
+        values = {"repository": name, "subject": subject, "after": _plain(after), "limit": limit}
+        if artifact_type is None:
+            rows = self._every(self._statements.referrer_page, **values)
+        elif artifact_type.isascii():
+            rows = self._every(self._statements.referrer_page_of_type, artifact_type=artifact_type, **values)
+        else:
+            rows = []
+        return [_referrer(*row) for row in rows]
+
+    async def has_repository(self, name: RepositoryName) -> bool:
+        """Whether the repository exists."""
+        return self._one(self._statements.repository_id, repository=name) is not None
+
+    async def get_blob(self, name: RepositoryName, digest: Digest) -> Blob | None:
+        """The blob, if it is linked in this repository."""
+        row = self._one(self._statements.linked_blob, repository=name, digest=digest)
+        return row and Blob(digest, row[0], row[1])
+
+    async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
+        """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well."""
+        return await self._writer.run(lambda connection: self._mutations.mount_blob(connection, name, digest, source))
+
+    async def unlink_blob(self, name: RepositoryName, digest: Digest) -> bool:
+        """Remove the link of a blob in this repository; other repositories keep theirs."""
+        return await self._writer.run(lambda connection: self._mutations.unlink_blob(connection, name, digest))
+
+    async def create_upload(self, session: UploadSession) -> None:
+        """Record a new upload session. Its repository need not exist, and does not come to exist by it."""
+        await self._writer.run(lambda connection: self._mutations.create_upload(connection, session))
+
+    async def get_upload(self, name: RepositoryName, upload: UploadId) -> UploadSession | None:
+        """The open session with that id, if it belongs to this repository."""
+        row = self._one(self._statements.upload, repository=name, id=upload)
+        if row is None:
+            return None
+        algorithm, offset, digest = row
+        return UploadSession(upload, name, Algorithm(algorithm), offset, digest and Digest(digest))
+
+    async def advance_upload(self, session: UploadSession, offset: int, digest: Digest | None) -> bool:
+        """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it."""
+        return await self._writer.run(
+            lambda connection: self._mutations.advance_upload(connection, session, offset, digest)
+        )
+
+    async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
+        """End an open session: record the blob, or its new location, and link it in the session's repository."""
+        return await self._writer.run(lambda connection: self._mutations.complete_upload(connection, session, blob))
+
+    async def delete_upload(self, name: RepositoryName, upload: UploadId) -> bool:
+        """End a session without a blob."""
+        return await self._writer.run(lambda connection: self._mutations.delete_upload(connection, name, upload))
+
+    async def count_uploads(self) -> int:
+        """How many sessions are open."""
+        return int(self._one(self._statements.upload_count)[0])
+
+    async def check(self) -> None:
+        """Read one row's worth of an index.
+
+        Raises:
+            StoreUnavailable: it cannot be read, or the store is closed.
+        """
+        self._every(self._statements.repository_page, after="", limit=1)
+
+    async def close(self) -> None:
+        """Finish what was accepted and release everything; the last call."""
+        await self._writer.close()
+        self._reader.close()
+
+
+def _open(path: Path, patience: float) -> sqlite3.Connection:
+    try:
+        return connect(path, patience)
+    except sqlite3.Error as error:
+        raise translated(error) from error
+
+
+def _plain(position: str) -> str:
+    """A place in the order of names that databases take: names are ASCII, and this sorts alike among them."""
+    for index, character in enumerate(position):
+        if not character.isascii():
+            return position[:index] + "\x7f"
+    return position
+
+
+def _referrer(
+    digest: str, media_type: str, size: int, artifact_type: str | None, annotations: bytes | None
+) -> Descriptor:
+    return Descriptor(
+        media_type,
+        Digest(digest),
+        size,
+        artifact_type,
+        None if annotations is None else json.loads(annotations),
+    )
