@@ -1,0 +1,1 @@
+"""How HTTP carries a registry: a plain ASGI application, from a table of routes and thin handlers."""

@@ -1,0 +1,341 @@
+"""A request, as typed values.
+
+Limits are those of every registry here: nothing a client needs comes near them, and what passes them is refused
+before it costs anything.
+
+Spec: RFC 9110, RFC 9112; distribution-spec, "Listing Tags".
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, unquote
+
+from ferro_oci_server.core.intake import ClientVanished
+from ferro_oci_server.core.records import Condition, UploadId
+from ferro_oci_server.oci.digest import Digest
+from ferro_oci_server.oci.errors import (
+    DigestInvalid,
+    ManifestTooLarge,
+    NameInvalid,
+    RequestInvalid,
+    RequestTooLarge,
+    TargetTooLong,
+    UploadUnknown,
+)
+from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.ranges import ByteRange, ContentRange
+from ferro_oci_server.oci.reference import Reference, Tag, parse_reference
+
+__all__ = ["MAX_BODY_BYTES", "Request"]
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""The largest body that is read whole: a manifest. The specification wants at least 4 megabytes."""
+
+_MAX_TARGET = 8 * 1024
+_MAX_HEADER_BYTES = 32 * 1024
+_MAX_HEADERS = 100
+_MAX_PARAMETERS = 200
+_MAX_TAGS = 100
+
+_MAX_PAGE = 1000
+_LENGTH = re.compile(rb"[0-9]{1,19}")
+
+# What stands in a path without being encoded: RFC 3986 section 3.3.
+_PATH = "/:@!$&'()*+,;="
+
+_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
+
+_VERSIONS = frozenset({"1.0", "1.1", "2", "2.0"})
+
+# RFC 3986 section 3.2: a name, an address in brackets, and a port.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Request:
+    """One request. ``name`` and ``tail`` are what stands in the places of its path's pattern, undecoded."""
+
+    __slots__ = ("_receive", "_scope", "headers", "method", "name", "received", "tail")
+
+    def __init__(self, scope: Mapping[str, Any], receive: Any) -> None:
+        self._scope = scope
+        self._receive = receive
+        self.method: str = scope["method"]
+        self.name = ""
+        self.tail = ""
+        self.received = 0
+        """How many bytes of its body have been read."""
+        self.headers: dict[bytes, bytes] = {}
+
+    def check(self) -> None:
+        """Look at the head as a whole.
+
+        Raises:
+            TargetTooLong, RequestTooLarge: it is larger than any client's.
+            RequestInvalid: its version of HTTP is unknown, there is not exactly one host, or there are two framings,
+                or a header twice that may be there once.
+        """
+        scope, headers = self._scope, self.headers
+        if scope["http_version"] not in _VERSIONS:
+            raise RequestInvalid("this version of HTTP is not spoken here")
+        if len(self.path) + len(scope["query_string"]) > _MAX_TARGET:
+            raise TargetTooLong("the path and the query are too long")
+        lines = scope["headers"]
+        if len(lines) > _MAX_HEADERS or sum(len(key) + len(value) for key, value in lines) > _MAX_HEADER_BYTES:
+            raise RequestTooLarge("there are too many headers")
+        for key, value in lines:
+            if key in headers:
+                if key in _ONCE:
+                    raise RequestInvalid("a header that may be there once is there twice")
+                value = headers[key] + b", " + value  # noqa: PLW2901
+            headers[key] = value
+        host = headers.get(b"host")
+        if host is None or _HOST.fullmatch(host) is None:
+            raise RequestInvalid("there must be one Host")
+        length = headers.get(b"content-length")
+        if length is not None and _LENGTH.fullmatch(length) is None:
+            raise RequestInvalid("Content-Length is a number of bytes")
+        if b"transfer-encoding" in headers and (b"content-length" in headers or scope["http_version"] == "1.0"):
+            raise RequestInvalid("Transfer-Encoding stands alone, and in HTTP/1.1")
+
+    @property
+    def path(self) -> str:
+        """The undecoded path below the place where the application is mounted."""
+        raw: bytes | None = self._scope.get("raw_path")
+        # A server need not give the path as it came; then it is as if it had come in its plainest form.
+        path = quote(self._scope["path"], safe=_PATH) if raw is None else raw.decode("latin-1").partition("?")[0]
+        return path.removeprefix(self.root)
+
+    @property
+    def root(self) -> str:
+        """The path where the application is mounted, encoded; empty as a rule."""
+        return quote(self._scope.get("root_path", ""), safe=_PATH).rstrip("/")
+
+    @property
+    def client(self) -> str:
+        """The address of the peer; empty where the server does not tell."""
+        client = self._scope.get("client")
+        return client[0] if client else ""
+
+    def header(self, key: bytes) -> str | None:
+        """A header's value; bytes outside ASCII are as in latin-1."""
+        value = self.headers.get(key)
+        return None if value is None else value.decode("latin-1")
+
+    def repository(self) -> RepositoryName:
+        """The repository.
+
+        Raises:
+            NameInvalid: the path holds no valid name.
+        """
+        return RepositoryName.parse(self.name)
+
+    def digest(self) -> Digest:
+        """The digest at the end of the path.
+
+        Raises:
+            DigestInvalid: it is none.
+        """
+        return Digest.parse(unquote(self.tail))
+
+    def reference(self) -> Reference:
+        """The tag or digest at the end of the path.
+
+        Raises:
+            DigestInvalid, TagInvalid: it is neither.
+        """
+        return parse_reference(unquote(self.tail))
+
+    def upload(self) -> UploadId:
+        """The upload session at the end of the path.
+
+        Raises:
+            UploadUnknown: it is not of the form that sessions here have.
+        """
+        if _UUID.fullmatch(self.tail) is None:
+            raise UploadUnknown("this repository has no such open upload")
+        return UploadId(self.tail)
+
+    def query(self) -> dict[str, list[str]]:
+        """The query's parameters, each with its values.
+
+        A plus sign is a plus sign: media types have them, and nothing that is asked for here has a space.
+
+        Raises:
+            RequestInvalid: it is not UTF-8, or has too many parameters.
+        """
+        text = self._scope["query_string"].decode("latin-1")
+        parameters: dict[str, list[str]] = {}
+        fields = text.split("&") if text else []
+        if len(fields) > _MAX_PARAMETERS:
+            raise RequestInvalid("there are too many parameters")
+        try:
+            for field in fields:
+                key, _, value = field.partition("=")
+                parameters.setdefault(unquote(key, errors="strict"), []).append(unquote(value, errors="strict"))
+        except UnicodeDecodeError:
+            raise RequestInvalid("the query is not UTF-8") from None
+        return parameters
+
+    def parameter(self, key: str) -> str | None:
+        """A parameter that may be there once.
+
+        Raises:
+            RequestInvalid: it is there twice, so that two readers could see two things.
+        """
+        values = self.query().get(key)
+        if values is None:
+            return None
+        if len(values) > 1:
+            raise RequestInvalid(f"{key} is there twice")
+        return values[0]
+
+    def page(self) -> tuple[str, int]:
+        """Where a page starts, and how many entries it may have: ``last`` and ``n``, which is at most 1000.
+
+        Raises:
+            RequestInvalid: ``n`` is not a number, or ``last`` has control characters.
+        """
+        last = self.parameter("last") or ""
+        count = self.parameter("n")
+        if _UNPRINTABLE.search(last):
+            raise RequestInvalid("last is not the last entry of a page")
+        if count is None:
+            return last, _MAX_PAGE
+        if _DIGITS.fullmatch(count) is None:
+            raise RequestInvalid("n is a number of entries")
+        return last, min(int(count), _MAX_PAGE)
+
+    def mount(self) -> tuple[Digest, RepositoryName | None] | None:
+        """The blob to mount, and the repository to take it from (``None``: any); ``None`` where nothing can be mounted.
+
+        A digest or a source that cannot be read is like one that does not exist.
+        """
+        digest, source = self.parameter("mount"), self.parameter("from")
+        try:
+            if digest is None:
+                return None
+            return Digest.parse(digest), RepositoryName.parse(source) if source is not None else None
+        except (DigestInvalid, NameInvalid):
+            return None
+
+    def tags(self) -> list[Tag]:
+        """The values of ``tag``.
+
+        Raises:
+            TagInvalid: one is not a tag.
+            TargetTooLong: there are more than a hundred.
+        """
+        values = self.query().get("tag", [])
+        if len(values) > _MAX_TAGS:
+            raise TargetTooLong(f"there are more than {_MAX_TAGS} tags")
+        return [Tag.parse(value) for value in values]
+
+    def content_type(self) -> str | None:
+        """The media type of the body, without parameters."""
+        value = self.header(b"content-type")
+        return value.partition(";")[0].strip() if value else None
+
+    def content_range(self) -> ContentRange | None:
+        """Where the body belongs in its upload.
+
+        Raises:
+            UploadInvalid: the header is there and cannot be read.
+        """
+        value = self.header(b"content-range")
+        return None if value is None else ContentRange.parse(value)
+
+    def has_content(self, digest: Digest) -> bool:
+        """Whether ``If-None-Match`` says that the client has this content already."""
+        value = self.header(b"if-none-match")
+        return value is not None and (value.strip() == "*" or digest in _ENTITY_TAG.findall(value))
+
+    def byte_range(self, digest: Digest, size: int) -> ByteRange | None:
+        """The one part that is asked for of content of ``size`` bytes; ``None`` for all of it.
+
+        Raises:
+            RangeNotSatisfiable: it begins behind the end.
+        """
+        value = self.header(b"range")
+        if value is None or self.header(b"if-range") not in (None, f'"{digest}"'):
+            return None
+        return ByteRange.parse(value, size)
+
+    def condition(self) -> Condition | None:
+        """What must be so for a change to happen.
+
+        Raises:
+            RequestInvalid: ``If-Match`` or ``If-None-Match`` is there and cannot be read.
+        """
+        match, none_match = self.header(b"if-match"), self.header(b"if-none-match")
+        if match is None and none_match is None:
+            return None
+        return Condition(match=_entity_tags(match), none_match=_entity_tags(none_match))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, a piece at a time.
+
+        Raises:
+            ClientVanished: the client went away before it had sent it all.
+        """
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientVanished
+            more = message.get("more_body", False)
+            piece = message.get("body", b"")
+            if piece:
+                self.received += len(piece)
+                yield piece
+
+    async def gone(self) -> None:
+        """Wait until the client goes away, or the server cannot tell; what may still come is dropped."""
+        with suppress(Exception):
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+
+    async def manifest(self) -> bytes:
+        """The whole body, which is a manifest.
+
+        Raises:
+            ManifestTooLarge: it is, or claims to be, larger than ``MAX_BODY_BYTES``.
+            ClientVanished: the client went away before it had sent it all.
+        """
+        announced = self.header(b"content-length")
+        if announced is not None and int(announced) > MAX_BODY_BYTES:
+            raise ManifestTooLarge("a manifest is at most 4 MiB")
+        content = bytearray()
+        async for piece in self.pieces():
+            content += piece
+            if len(content) > MAX_BODY_BYTES:
+                raise ManifestTooLarge("a manifest is at most 4 MiB")
+        return bytes(content)
+
+
+_ONCE = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"host",
+        b"range",
+        b"transfer-encoding",
+    }
+)
+
+
+def _entity_tags(header: str | None) -> frozenset[str] | None:
+    if header is None:
+        return frozenset()
+    if header.strip() == "*":
+        return None
+    tags = frozenset(_ENTITY_TAG.findall(header))
+    if not tags:
+        raise RequestInvalid("entity tags stand in quotes")
+    return tags

@@ -1,0 +1,125 @@
+"""The access log: one line a request, with what an operator asks for, and nothing that a client can forge."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pythonjsonlogger.json import JsonFormatter
+
+from ferro_oci_server.api.access_log import log_exchange
+from ferro_oci_server.api.app import router
+from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
+from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
+from ferro_oci_server.core.ports import StoreUnavailable
+from ferro_oci_server.core.state import AppState
+from ferro_oci_server.testing.client import AsgiClient
+
+from .faults import faulty
+from .pushing import NAME, Pushing
+
+pytestmark = pytest.mark.anyio
+
+
+class Log:
+    """What was logged, as an operator's tools read it."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    kept, logger = Log(), logging.getLogger("ferro_oci_server.access")
+    handler, level = logging.StreamHandler(kept.stream), logger.level
+    handler.setFormatter(JsonFormatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield kept
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def client_of(meta: InMemoryRegistryMeta | None = None) -> AsgiClient:
+    state = AppState(InMemoryBlobStore(), meta or InMemoryRegistryMeta())
+    return AsgiClient(router(state, observers=[log_exchange]))
+
+
+async def test_a_request_is_one_line(log: Log) -> None:
+    await client_of().request("GET", f"/v2/{NAME}/manifests/v1", headers={"User-Agent": "docker/28.0"})
+    [line] = log.lines
+    assert line["milliseconds"] >= 0
+    expected = {
+        "message": "request",
+        "method": "GET",
+        "path": f"/v2/{NAME}/manifests/v1",
+        "status": 404,
+        "received": 0,
+        "client": "127.0.0.1",
+        "agent": "docker/28.0",
+    }
+    assert expected.items() <= line.items()
+    assert not {"reference", "vanished"} & line.keys()
+
+
+async def test_bytes_are_told_both_ways(log: Log) -> None:
+    push = Pushing(client_of())
+    await push.get(f"blobs/{await push.blob(b'x' * 5000)}")
+    assert [(line["received"], line["sent"]) for line in log.lines] == [(5000, 0), (0, 5000)]
+
+
+async def test_an_error_has_its_reference(log: Log) -> None:
+    client = client_of(faulty(InMemoryRegistryMeta(), StoreUnavailable("x"), "list_repositories"))
+    reply = await client.request("GET", "/v2/_catalog")
+    assert log.lines[0]["reference"] == json.loads(reply.body)["errors"][0]["detail"]["reference"]
+
+
+async def test_a_client_that_vanished_is_told(log: Log) -> None:
+    push = Pushing(client_of())
+    await push.client.request("PATCH", await push.session(), body=[b"x" * 10], vanish=True)
+    line = log.lines[-1]
+    assert (line["vanished"], line["received"]) == (True, 10)
+
+
+HOSTILE = ["\x1b[2J fake", 'x"}\n{"message":"forged"}', "\r\nGET / 200", "\xff\xfe", "%s%n{0}", "\u2028"]
+
+
+@pytest.mark.parametrize("agent", HOSTILE, ids=ascii)
+async def test_a_client_cannot_forge_lines(log: Log, agent: str) -> None:
+    sent = agent.encode().decode("latin-1")
+    await client_of().request("GET", "/v2/", headers={"User-Agent": sent})
+    text = log.stream.getvalue()
+    assert text.count("\n") == 1
+    assert text.isascii()
+    assert text.rstrip("\n").isprintable()
+    assert log.lines[0]["agent"] == sent
+
+
+@pytest.mark.parametrize("path", ["/v2/a%0ab/manifests/x", "/v2/" + "\xff\x80/x", "*", ""])
+async def test_paths_are_logged_as_they_came(log: Log, path: str) -> None:
+    await client_of().request("GET", path)
+    assert log.lines[0]["path"] == path
+
+
+async def test_long_texts_are_cut(log: Log) -> None:
+    await client_of().request("M" * 999, "/v2/" + "a" * 999, headers={"User-Agent": "u" * 999})
+    line = log.lines[0]
+    assert [len(line[field]) for field in ("method", "path", "agent")] == [256, 256, 256]
+
+
+async def test_secrets_are_not_logged(log: Log) -> None:
+    headers = {"Authorization": "Bearer canary", "Cookie": "session=canary"}
+    await client_of().request("GET", "/v2/?token=canary", headers=headers)
+    assert "canary" not in log.stream.getvalue()
+
+
+async def test_nothing_is_logged_where_nobody_listens(log: Log) -> None:
+    logging.getLogger("ferro_oci_server.access").setLevel(logging.WARNING)
+    await client_of().request("GET", "/v2/")
+    assert log.lines == []
