@@ -1,0 +1,181 @@
+"""Settings: one frozen ``Config``, read from a file, the environment and flags, in that order of rising precedence.
+
+A setting has one name everywhere: ``storage_dir`` in the file, ``FERRO_OCI_STORAGE_DIR`` in the environment,
+``--storage-dir`` as a flag. All wrong settings are reported at once.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Self
+
+from ferro_oci_server.core.policy import MissingReferences
+
+__all__ = ["PREFIX", "Config", "ConfigError", "Listen", "settings"]
+
+PREFIX = "FERRO_OCI_"
+"""What the name of every environment variable begins with."""
+
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_WORDS = {
+    "true": True,
+    "false": False,
+    "yes": True,
+    "no": False,
+    "1": True,
+    "0": False,
+    "on": True,
+    "off": False,
+}
+
+
+class ConfigError(Exception):
+    """Raised when settings are wrong; ``problems`` has a line for each, beginning with its name."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``127.0.0.1:8080``, ``[::1]:8080``, ``localhost:8080`` or ``:8080``, which is every address."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise ValueError("expected an address and a port, such as 127.0.0.1:8080")
+        host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104
+        if ":" in host:
+            ip_address(host)
+        return cls(host, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("expected the path of a folder")
+    return Path(text).absolute()
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"expected a number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in _WORDS:
+        raise ValueError("expected true or false")
+    return _WORDS[text.lower()]
+
+
+def _level(text: str) -> str:
+    if text.lower() not in _LOG_LEVELS:
+        raise ValueError(f"expected one of {', '.join(_LOG_LEVELS)}")
+    return text.lower()
+
+
+def _setting(read: Callable[[str], Any], default: str | None, text: str) -> Any:
+    """A field whose default is written as a user would write it."""
+    value = None if default is None else read(default)
+    return field(default=value, metadata={"read": read, "default": default, "help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How the command serves."""
+
+    listen: Listen = _setting(Listen.parse, "0.0.0.0:8080", "Address and port to listen on.")
+    storage_dir: Path | None = _setting(
+        _path, None, "Folder that keeps everything. Unset: kept in memory, and lost at the end."
+    )
+    missing_references: MissingReferences = _setting(
+        MissingReferences.parse,
+        "refuse",
+        "Manifests that refer to content which is not there: refuse, allow, or patterns of the repositories that "
+        "allow them, such as mirror/*,cache/*.",
+    )
+    workers: int = _setting(_number(1, 64), "1", "Processes that serve.")
+    shutdown_seconds: int = _setting(
+        _number(1, 3600), "30", "How long running requests may go on after SIGTERM or SIGINT."
+    )
+    metrics: bool = _setting(_switch, "true", "Whether /metrics is served.")
+    access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
+    log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, str], source: Callable[[str], str] = str) -> Self:
+        """Read settings from their texts, by name; ``source`` says how a wrong one is called in the report.
+
+        Raises:
+            ConfigError: some are unknown or wrong; it names all of them.
+        """
+        known = {setting.name: setting for setting in settings()}
+        problems = [f"{source(name)}: there is no such setting" for name in values if name not in known]
+        read: dict[str, Any] = {}
+        for name, text in values.items():
+            if name not in known:
+                continue
+            try:
+                read[name] = known[name].metadata["read"](text)
+            except ValueError as exc:
+                problems.append(f"{source(name)}: {exc}, not {text!r}")
+        if problems:
+            raise ConfigError(problems)
+        return cls(**read)
+
+    @classmethod
+    def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the file that ``config`` names, then the environment, then the flags; the last word counts.
+
+        Raises:
+            ConfigError: some are unknown or wrong, or the file cannot be read; it names all of them.
+        """
+        environment = {
+            setting.name: environ[PREFIX + setting.name.upper()]
+            for setting in settings()
+            if PREFIX + setting.name.upper() in environ
+        }
+        path = flags.get("config") or environ.get(f"{PREFIX}CONFIG")
+        layers = (
+            (_read_file(Path(path)) if path else {}, f"{path}: {{}}".format),
+            (environment, lambda name: PREFIX + name.upper()),
+            ({name: text for name, text in flags.items() if name != "config"}, _flag),
+        )
+        values: dict[str, str] = {}
+        named: dict[str, str] = {}
+        for layer, source in layers:
+            values.update(layer)
+            named.update({name: source(name) for name in layer})
+        return cls.from_mapping(values, named.__getitem__)
+
+
+def settings() -> tuple[Field[Any], ...]:
+    """All settings; the metadata of each has how to ``read`` it, its ``default`` as text, and ``help``."""
+    return fields(Config)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ConfigError([f"{path}: {exc}"]) from exc
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in document.items()}

@@ -1,0 +1,157 @@
+"""The composition root: the only module that names concrete backends, and the one that starts processes.
+
+    serve -- checks that the storage can be opened -- granian -- worker: build_app -> Router on its own AppState
+                                                           +-- worker: ...
+
+A worker has its own connections and threads, and nothing of another's but the storage folder.
+"""
+
+import asyncio
+import logging
+import logging.config
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
+
+from ferro_oci_server.api.access_log import log_exchange
+from ferro_oci_server.api.app import Router, router
+from ferro_oci_server.api.probes import probe_routes
+from ferro_oci_server.backends.blob.filesystem import FsBlobStore
+from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
+from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
+from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
+from ferro_oci_server.config import Config
+from ferro_oci_server.core.state import AppState
+
+__all__ = ["build_app", "open_state", "serve"]
+
+_DATABASE = "registry.db"
+
+# Where a folder is memory, so that several workers can share what one would keep in its own.
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+
+# Peers that send nothing for so long are not clients (HARDENING: slow headers).
+_HEADER_MILLISECONDS = 10_000
+
+_log = logging.getLogger("ferro_oci_server")
+
+
+def open_state(config: Config) -> AppState:
+    """Open the stores that the settings name: SQLite and files in the storage folder, or memory.
+
+    Raises:
+        StoreError: the folder cannot be used, or was written by a later version.
+    """
+    if config.storage_dir is None:
+        return AppState(InMemoryBlobStore(), InMemoryRegistryMeta(), missing_references=config.missing_references)
+    return AppState(
+        FsBlobStore(config.storage_dir),
+        SqliteRegistryMeta(config.storage_dir / _DATABASE),
+        missing_references=config.missing_references,
+    )
+
+
+def build_app(config: Config) -> Router:
+    """The application that the command serves: the API, the probes, and metrics and access log where wanted."""
+    observers = [log_exchange] if config.access_log else []
+    app = router(open_state(config), observers=observers).merge(probe_routes())
+    if config.metrics:
+        # Its library decides when it is imported whether workers share their numbers.
+        from ferro_oci_server.api.metrics import metrics_routes  # noqa: PLC0415
+
+        app = app.merge(metrics_routes())
+    return app
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT; running requests may then go on for ``shutdown_seconds``.
+
+    Raises:
+        StoreError: the storage cannot be opened; nothing was served.
+    """
+    logging.config.dictConfig(_logging(config))
+    with _shared_folders(config) as shared:
+        _warn(config)
+        asyncio.run(_prepare(shared))
+        server = Server(
+            "ferro_oci_server",
+            address=config.listen.host,
+            port=config.listen.port,
+            interface=Interfaces.ASGI,
+            workers=config.workers,
+            websockets=False,
+            http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS),
+            log_level=LogLevels(config.log_level),
+            log_dictconfig=_logging(config),
+            workers_kill_timeout=config.shutdown_seconds,
+        )
+        server.serve(target_loader=partial(_load, shared), wrap_loader=False)
+
+
+def _load(config: Config) -> Router:
+    """Build the application in a worker that was just forked."""
+    # Until the server listens for them, signals would go to a copy of the parent's handlers, which nobody looks at: the
+    # worker would miss the end, and be waited for in vain.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    return build_app(config)
+
+
+async def _prepare(config: Config) -> None:
+    """Bring the storage up to date once, before workers need it, and find out here what would stop them all."""
+    async with open_state(config):
+        pass
+
+
+@contextmanager
+def _shared_folders(config: Config) -> Iterator[Config]:
+    """Give several workers what they must share besides the storage, for as long as they run."""
+    if config.workers == 1:
+        yield config
+        return
+    with tempfile.TemporaryDirectory(prefix="ferro-oci-metrics-") as metrics:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        if config.storage_dir is not None:
+            yield config
+            return
+        memory = Path(tempfile.mkdtemp(prefix="ferro-oci-", dir=_SHARED_MEMORY))
+        try:
+            yield replace(config, storage_dir=memory)
+        finally:
+            shutil.rmtree(memory, ignore_errors=True)
+
+
+def _warn(config: Config) -> None:
+    if config.storage_dir is None:
+        _log.warning("FERRO_OCI_STORAGE_DIR is not set: everything is kept in memory, and lost at the end")
+
+
+def _logging(config: Config) -> dict[str, Any]:
+    """Lines of JSON on standard error, the server's own among them."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "%(levelname)s %(name)s %(message)s",
+                "rename_fields": {"levelname": "level", "name": "logger"},
+                "timestamp": "time",
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "loggers": {"_granian": {"level": config.log_level.upper()}},
+        "root": {"level": config.log_level.upper(), "handlers": ["stderr"]},
+    }

@@ -1,0 +1,1 @@
+"""Requests that no client sends, and the answers that they must get."""
