@@ -23,7 +23,7 @@ from .process import daemon, free_port
 
 # How much the server may grow while a layer of any size passes through it: some pieces of a few MiB for each of
 # the connections that a client opens, nowhere near the layer.
-MEMORY_GROWTH_MIB = 160
+MEMORY_GROWTH_MIB = 64
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
