@@ -26,7 +26,7 @@ class Piece(NamedTuple):
 
 
 class CompressedBlobStore:
-    """Keeps blobs as compressed pieces; the location of a blob is its digest."""
+    """Keeps blobs as compressed pieces; the location of a blob is its digest and its upload."""
 
     chunk_min_length = 0
 
@@ -90,14 +90,15 @@ class StagedPieces:
             yield piece.unpack()
 
     async def commit(self, size: int, digest: Digest) -> str:
+        location = f"{digest}.{self._upload}"
         try:
-            self._blobs[digest] = tuple(first_bytes(self._staged.get(self._upload, ()), size))
+            self._blobs[location] = tuple(first_bytes(self._staged.get(self._upload, ()), size))
         except StagedBytesMissing:
             # A commit that is repeated finds its blob.
-            if sum(piece.size for piece in self._blobs.get(digest, ())) != size:
+            if sum(piece.size for piece in self._blobs.get(location, ())) != size:
                 raise
         self._staged.pop(self._upload, None)
-        return digest
+        return location
 
 
 class Reader:

@@ -29,7 +29,8 @@ from .files import OnFiles, files, in_thread, small_disk
 
 MIB = 1024 * 1024
 DIGEST = Digest.of(b"content")
-LOCATION = f"sha256/{DIGEST.encoded[:2]}/{DIGEST.encoded}"
+UPLOAD = new_upload()
+LOCATION = f"sha256/{DIGEST.encoded[:2]}/{DIGEST.encoded}.{UPLOAD}"
 
 
 class TestFsBlobStore(OnFiles, PersistentBlobStoreSuite):
@@ -41,7 +42,7 @@ class TestLayout(OnFiles):
 
     @behaviour
     async def test_a_blob_is_a_file_under_its_digest(self, store: BlobStore, tmp_path: Path) -> None:
-        assert await put(store, b"content") == LOCATION
+        assert await put(store, b"content", UPLOAD) == LOCATION
         assert await files(tmp_path) == {f"blobs/{LOCATION}": b"content"}
 
     @behaviour
@@ -52,13 +53,13 @@ class TestLayout(OnFiles):
 
     @behaviour
     async def test_others_may_neither_read_nor_write(self, store: BlobStore, tmp_path: Path) -> None:
-        await put(store, b"content")
+        await put(store, b"content", UPLOAD)
         assert await in_thread(lambda: {path.stat().st_mode & 0o027 for path in tmp_path.rglob("*")}) == {0}
 
     @behaviour
     async def test_files_of_others_are_not_listed(self, store: BlobStore, tmp_path: Path) -> None:
-        await put(store, b"content")
-        strays = ["README", "sha256/README", "sha256/zz/x", f"sha256/00/{DIGEST.encoded}", f"{LOCATION}.bak"]
+        await put(store, b"content", UPLOAD)
+        strays = ["README", "sha256/README", "sha256/zz/x", f"sha256/00/{DIGEST.encoded}.{UPLOAD}", f"{LOCATION}.bak"]
         await in_thread(touch, *(tmp_path / "blobs" / stray for stray in strays))
         assert [location async for location in store.list()] == [LOCATION]
 
@@ -78,7 +79,7 @@ class TestLayout(OnFiles):
 
     @behaviour
     async def test_a_symbolic_link_is_not_read(self, store: BlobStore, tmp_path: Path) -> None:
-        blob = tmp_path / "blobs" / await put(store, b"content")
+        blob = tmp_path / "blobs" / await put(store, b"content", UPLOAD)
         await in_thread(lambda: blob.rename(tmp_path / "outside"))
         await in_thread(lambda: blob.symlink_to(tmp_path / "outside"))
         with pytest.raises(StoreUnavailable):
@@ -121,14 +122,14 @@ class TestDamage(OnFiles):
 
     @behaviour
     async def test_a_blob_that_was_truncated_is_repaired_by_a_push(self, store: BlobStore, tmp_path: Path) -> None:
-        os.truncate(tmp_path / "blobs" / await put(store, b"content"), 3)
-        assert await read(store, await put(store, b"content")) == b"content"
+        os.truncate(tmp_path / "blobs" / await put(store, b"content", UPLOAD), 3)
+        assert await read(store, await put(store, b"content", UPLOAD)) == b"content"
 
     @behaviour
     async def test_a_blob_that_becomes_shorter_while_it_is_read_is_corrupted(
         self, store: BlobStore, tmp_path: Path
     ) -> None:
-        reader = await store.open(await put(store, b"content"))
+        reader = await store.open(await put(store, b"content", UPLOAD))
         assert reader is not None
         os.truncate(tmp_path / "blobs" / LOCATION, 3)
         with pytest.raises(StoreCorrupted):
@@ -149,23 +150,23 @@ class TestDamage(OnFiles):
     async def test_a_short_staged_file_is_dropped_when_its_blob_is_there(
         self, store: BlobStore, tmp_path: Path
     ) -> None:
-        upload = new_upload()
-        await put(store, b"content")
+        upload = UPLOAD
+        await put(store, b"content", UPLOAD)
         await append(store, upload, 0, pieces_of(b"cont"))
         assert await commit(store, upload, 7, DIGEST) == LOCATION
         assert await files(tmp_path) == {f"blobs/{LOCATION}": b"content"}
 
     @behaviour
     async def test_a_folder_of_blobs_that_was_removed_is_made_again(self, store: BlobStore, tmp_path: Path) -> None:
-        await store.delete(await put(store, b"content"))
+        await store.delete(await put(store, b"content", UPLOAD))
         await in_thread((tmp_path / "blobs" / LOCATION).parent.rmdir)
-        assert await read(store, await put(store, b"content")) == b"content"
+        assert await read(store, await put(store, b"content", UPLOAD)) == b"content"
 
     @behaviour
     async def test_a_store_without_its_folder_of_uploads_reads_and_does_not_write(
         self, store: BlobStore, tmp_path: Path
     ) -> None:
-        await put(store, b"content")
+        await put(store, b"content", UPLOAD)
         await in_thread((tmp_path / "uploads").rmdir)
         await in_thread((tmp_path / "uploads").touch)
         with pytest.raises(StoreUnavailable):
@@ -237,7 +238,7 @@ class TestRefusals(OnFiles):
     @behaviour
     async def _fill(self, store: BlobStore, tmp_path: Path) -> None:
         upload = new_upload()
-        await put(store, b"content")
+        await put(store, b"content", UPLOAD)
         await append(store, upload, 0, pieces_of(b"kept"))
         with pytest.raises(StoreUnavailable):
             await append(store, upload, 4, pieces_of(*[bytes(MIB)] * 8))
@@ -255,7 +256,7 @@ class TestRefusals(OnFiles):
 
     @behaviour
     async def _put(self, store: BlobStore) -> None:
-        await put(store, b"content")
+        await put(store, b"content", UPLOAD)
 
     @behaviour
     async def _only_read(self, store: BlobStore) -> None:
@@ -284,7 +285,7 @@ class TestRefusals(OnFiles):
     async def test_a_commit_is_repeated_after_a_folder_could_not_be_synced(
         self, store: BlobStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        upload = new_upload()
+        upload = UPLOAD
         await put(store, b"content")
         await append(store, upload, 0, pieces_of(b"content"))
         with monkeypatch.context() as broken:
@@ -299,7 +300,7 @@ class TestRefusals(OnFiles):
         self, store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await put(store, b"content")
-        upload, calls = new_upload(), record_syncs(monkeypatch, tmp_path)
+        upload, calls = UPLOAD, record_syncs(monkeypatch, tmp_path)
         await put(store, b"content", upload)
         assert calls == [
             f"sync uploads/{upload}",

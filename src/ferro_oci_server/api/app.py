@@ -156,6 +156,8 @@ class Router:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        if self._state is not None:
+            self._state.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if self._state is not None:

@@ -19,13 +19,15 @@ class Blobs:
         self._store = store
         self._meta = meta
 
-    async def stat(self, name: RepositoryName, digest: Digest) -> Blob:
+    async def stat(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob:
         """What is known of a blob, without opening it.
+
+        With ``lease`` it will stay for a while, so that a client that need not push it may refer to it.
 
         Raises:
             BlobUnknown: the repository does not hold it.
         """
-        blob = await self._meta.get_blob(name, digest)
+        blob = await self._meta.get_blob(name, digest, lease=lease)
         if blob is None:
             raise _unknown()
         return blob

@@ -42,10 +42,13 @@ class Manifests:
     async def stat(self, name: RepositoryName, reference: Reference) -> ManifestInfo:
         """What a reference resolves to, without the content.
 
+        A manifest that is asked for by its digest will stay for a while, so that a client that need not push it may
+        refer to it.
+
         Raises:
             ManifestUnknown: the repository has no such tag or digest, or does not exist.
         """
-        info = await self._meta.stat_manifest(name, reference)
+        info = await self._meta.stat_manifest(name, reference, lease=isinstance(reference, Digest))
         if info is None:
             raise _unknown()
         return info

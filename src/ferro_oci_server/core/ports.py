@@ -11,16 +11,20 @@ any implementation should pass. Rules for both:
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ferro_oci_server.core.records import (
     Blob,
+    Collected,
     Condition,
     ManifestInfo,
     ManifestRecord,
+    ReviewKind,
     StoredManifest,
     UploadId,
     UploadSession,
+    Verdict,
+    Waste,
 )
 from ferro_oci_server.oci.descriptor import Descriptor
 from ferro_oci_server.oci.digest import Digest
@@ -31,6 +35,7 @@ __all__ = [
     "BlobReader",
     "BlobStore",
     "RegistryMeta",
+    "Reviews",
     "StagedBytesMissing",
     "StagedUpload",
     "StoreCorrupted",
@@ -109,11 +114,12 @@ class StagedUpload(Protocol):
     async def commit(self, size: int, digest: Digest) -> str:
         """Make the first ``size`` bytes the blob ``digest``; return its location.
 
-        When this returns, the blob survives a loss of power and nothing is staged any more. A blob with this digest
-        that is there already is replaced whole. Committing again after a success returns the same location.
+        When this returns, the blob survives a loss of power and nothing is staged any more. Each upload makes a blob
+        of its own, whatever else has the digest: a location is given once, so that what is removed is never what
+        came later. Committing again after a success returns the same location.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob of that digest and size.
+            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob that this upload has become.
             StoreUnavailable: the blob may or may not be there; the call may be repeated.
         """
         ...
@@ -185,8 +191,13 @@ class RegistryMeta(Protocol):
         """The manifest that a tag points at, or that has a digest."""
         ...
 
-    async def stat_manifest(self, name: RepositoryName, reference: Reference) -> ManifestInfo | None:
-        """The same without its content."""
+    async def stat_manifest(
+        self, name: RepositoryName, reference: Reference, *, lease: bool = False
+    ) -> ManifestInfo | None:
+        """The same without its content.
+
+        With ``lease``, its review begins to wait anew: whoever asks whether it is there may be about to refer to it.
+        """
         ...
 
     async def put_manifest(
@@ -200,6 +211,8 @@ class RegistryMeta(Protocol):
     ) -> None:
         """Record a manifest with its references, point the tags at it and index its subject: all or nothing.
 
+        A manifest without a tag, and one that a tag is moved from, begin to wait for a review.
+
         Putting the same digest again records its media type anew and moves the tags. The condition is asked of
         every tag, or, where there is none, of the digest.
 
@@ -211,11 +224,14 @@ class RegistryMeta(Protocol):
         ...
 
     async def delete_manifest(self, name: RepositoryName, digest: Digest) -> bool:
-        """Remove a manifest, every tag that points at it and its entry among the referrers of its subject."""
+        """Remove a manifest, every tag that points at it and its entry among the referrers of its subject.
+
+        What it referred to, and what referred to it as its subject, begins to wait for a review.
+        """
         ...
 
     async def delete_tag(self, name: RepositoryName, tag: Tag) -> bool:
-        """Remove a tag; its manifest stays."""
+        """Remove a tag; its manifest stays, and begins to wait for a review."""
         ...
 
     async def list_tags(self, name: RepositoryName, after: str, limit: int) -> list[Tag] | None:
@@ -236,16 +252,25 @@ class RegistryMeta(Protocol):
         """Whether the repository exists."""
         ...
 
-    async def get_blob(self, name: RepositoryName, digest: Digest) -> Blob | None:
-        """The blob, if it is linked in this repository."""
+    async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
+        """The blob, if it is linked in this repository, and not known to be damaged.
+
+        With ``lease``, its review begins to wait anew: whoever asks whether it is there may be about to refer to it.
+        """
         ...
 
     async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
-        """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well."""
+        """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well.
+
+        The new link waits for a review, as that of an upload does.
+        """
         ...
 
     async def unlink_blob(self, name: RepositoryName, digest: Digest) -> bool:
-        """Remove the link of a blob in this repository; other repositories keep theirs."""
+        """Remove the link of a blob in this repository; other repositories keep theirs.
+
+        Bytes that no repository links any more begin to wait as trash.
+        """
         ...
 
     async def create_upload(self, session: UploadSession) -> None:
@@ -266,6 +291,9 @@ class RegistryMeta(Protocol):
 
     async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
         """End an open session: record the blob, or its new location, and link it in the session's repository.
+
+        The link waits for a review, by which time a manifest should refer to it. Bytes at another location that the
+        blob had until now begin to wait as superseded.
 
         Returns:
             Whether the session was still open and at ``session.offset``. If not, nothing was changed.
@@ -290,4 +318,55 @@ class RegistryMeta(Protocol):
 
     async def close(self) -> None:
         """Finish what was accepted and release everything; the last call."""
+        ...
+
+
+@runtime_checkable
+class Reviews(Protocol):
+    """What a ``RegistryMeta`` has besides, if what nothing needs is to be removed.
+
+    A review is what waits to be looked at again: it was stored without anything that keeps it, or has lost what kept
+    it. The longer grace of one kind does not hold up another.
+    """
+
+    async def tick(self, last: int, milliseconds: int) -> int:
+        """Let the registry's own clock go on, if no other process has since the tick ``last``; return the last tick.
+
+        The clock counts the time for which the registry was running, so setting the machine's clock moves no review.
+        The first tick is after 0.
+        """
+        ...
+
+    async def review(self, kind: ReviewKind, age: int, limit: int) -> list[Verdict]:
+        """Review links or manifests that have waited for ``age`` milliseconds of the registry's clock, oldest first.
+
+        Each of up to ``limit`` is looked at and, where nothing keeps it, removed, all in one transaction. What a
+        removed manifest referred to, and what referred to it as its subject, begins to wait. Bytes that no repository
+        links any more begin to wait as trash. What is kept waits no longer: it will when it loses what keeps it.
+        """
+        ...
+
+    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, bool, Verdict]]:
+        """Say of what waits what a review would come to now, and change nothing.
+
+        Returns:
+            Up to ``limit`` reviews with numbers behind ``after``: the number, whether it has waited since before the
+            last tick, and the verdict.
+        """
+        ...
+
+    async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
+        """Bytes (trash or superseded) that have waited for ``age`` milliseconds, oldest first."""
+        ...
+
+    async def forget_waste(self, kind: ReviewKind, locations: Sequence[str]) -> None:
+        """Forget bytes that have been removed, and count them."""
+        ...
+
+    async def idle_uploads(self, age: int, limit: int) -> list[UploadSession]:
+        """Open sessions that have not moved for ``age`` milliseconds of the registry's clock, oldest first."""
+        ...
+
+    async def collected(self) -> Collected:
+        """What waits for a review, and what has been removed."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NewType
 
 from ferro_oci_server.oci.descriptor import Descriptor
@@ -10,12 +11,16 @@ from ferro_oci_server.oci.name import RepositoryName
 
 __all__ = [
     "Blob",
+    "Collected",
     "Condition",
     "ManifestInfo",
     "ManifestRecord",
+    "ReviewKind",
     "StoredManifest",
     "UploadId",
     "UploadSession",
+    "Verdict",
+    "Waste",
 ]
 
 UploadId = NewType("UploadId", str)
@@ -91,6 +96,55 @@ class Condition:
         if self.none_match is None:
             return current is None
         return current not in self.none_match
+
+
+class ReviewKind(StrEnum):
+    """What waits for a review."""
+
+    LINK = "link"
+    """A blob in a repository, by its digest: kept where a manifest of the repository refers to it."""
+    MANIFEST = "manifest"
+    """A manifest without a tag, by its digest: kept where an index refers to it, or its subject is there."""
+    UPLOAD = "upload"
+    """An upload session, by its id: kept while it moves."""
+    TRASH = "trash"
+    """Bytes of a blob that no repository links, by their location: a quarantine."""
+    SUPERSEDED = "superseded"
+    """Bytes that were pushed again since, by their location."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a review came to."""
+
+    kind: ReviewKind
+    repository: str
+    """Empty for bytes, which are of no repository."""
+    key: str
+    """A digest, an upload's id or a location, by the kind."""
+    removed: bool
+    reason: str
+    """What keeps it, or that nothing does."""
+    size: int = 0
+    """How many bytes go with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """Bytes to remove."""
+
+    location: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What waits for a review, and what has been removed since the registry began, by kind."""
+
+    waiting: Mapping[ReviewKind, int]
+    removed: Mapping[ReviewKind, int]
+    bytes: Mapping[ReviewKind, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
 """What an application holds: the two stores, and the services on them."""
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
 from ferro_oci_server.core.blobs import Blobs
 from ferro_oci_server.core.catalog import Catalog
+from ferro_oci_server.core.collector import Collector, Grace
 from ferro_oci_server.core.manifests import Manifests
 from ferro_oci_server.core.policy import MissingReferences
-from ferro_oci_server.core.ports import BlobStore, RegistryMeta
+from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
 from ferro_oci_server.core.referrers import Referrers
 from ferro_oci_server.core.tags import Tags
 from ferro_oci_server.core.uploads import Uploads
@@ -30,6 +32,7 @@ class AppState:
         registry_meta: RegistryMeta,
         *,
         missing_references: MissingReferences | None = None,
+        grace: Grace | None = None,
     ) -> None:
         self._blob_store = blob_store
         self._registry_meta = registry_meta
@@ -39,6 +42,16 @@ class AppState:
         self.tags = Tags(registry_meta)
         self.referrers = Referrers(registry_meta)
         self.catalog = Catalog(registry_meta)
+        self.collector: Collector | None = None
+        """Removes what nothing needs, where the metadata store can tell."""
+        if isinstance(registry_meta, Reviews):
+            self.collector = Collector(blob_store, registry_meta, self.uploads, grace or Grace())
+        self._collecting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin with what goes on in the background, on the running loop."""
+        if self.collector is not None and self._collecting is None:
+            self._collecting = asyncio.create_task(self.collector.run())
 
     async def check(self) -> None:
         """Ask both stores whether they work.
@@ -55,12 +68,16 @@ class AppState:
 
     async def close(self) -> None:
         """Finish what was accepted and release both stores; the last call."""
+        if self._collecting is not None:
+            self._collecting.cancel()
+            await asyncio.wait([self._collecting])
         try:
             await self._registry_meta.close()
         finally:
             await self._blob_store.close()
 
     async def __aenter__(self) -> Self:
+        self.start()
         return self
 
     async def __aexit__(

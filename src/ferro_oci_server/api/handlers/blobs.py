@@ -19,7 +19,7 @@ async def get(state: AppState, request: Request) -> Response:
 
 async def head(state: AppState, request: Request) -> Response:
     """HEAD /v2/<name>/blobs/<digest> (end-2). Never opens the blob's bytes."""
-    blob = await state.blobs.stat(request.repository(), request.digest())
+    blob = await state.blobs.stat(request.repository(), request.digest(), lease=True)
     if request.has_content(blob.digest):
         return responses.not_modified(blob.digest)
     return responses.blob_info(blob)

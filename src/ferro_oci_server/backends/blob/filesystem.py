@@ -1,9 +1,10 @@
 """A blob store in a folder.
 
     <root>/
-      blobs/sha256/ab/abcdef...    a blob under its digest; its location is the path behind "blobs/"
-      blobs/sha512/...             the same
-      uploads/<upload id>          what is staged for an upload
+      blobs/sha256/ab/abcdef....<upload id>    a blob, under its digest and the upload that it was; its location is
+                                               the path behind "blobs/"
+      blobs/sha512/...                         the same
+      uploads/<upload id>                      what is staged for an upload
 
 1. A blob's file comes into being by a rename, is never written to, and is gone as a whole.
 2. No path is built from text that was not matched as a whole.
@@ -30,12 +31,13 @@ from ferro_oci_server.oci.digest import Algorithm, Digest
 
 __all__ = ["FsBlobStore", "FsStagedUpload"]
 
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _LOCATION = re.compile(
-    r"sha256/([0-9a-f]{2})/\1[0-9a-f]{62}|sha512/([0-9a-f]{2})/\2[0-9a-f]{126}",
+    rf"(?:sha256/([0-9a-f]{{2}})/\1[0-9a-f]{{62}}|sha512/([0-9a-f]{{2}})/\2[0-9a-f]{{126}})\.{_UUID}",
     re.ASCII,
 )
 _PREFIX = re.compile(r"[0-9a-f]{2}", re.ASCII)
-_UPLOAD_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_UPLOAD_ID = re.compile(_UUID, re.ASCII)
 
 
 class FsBlobStore:
@@ -129,7 +131,7 @@ class FsBlobStore:
         await self._threads.close()
 
     def _commit(self, file: StagedFile, size: int, digest: Digest) -> str:
-        location = f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}"
+        location = f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{file.name}"
         target = self._blobs / location
         self._make_prefix(target.parent)
         try:
@@ -205,7 +207,7 @@ class FsStagedUpload:
         """Make the first ``size`` bytes the blob ``digest``; return its location.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob of that digest and size.
+            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob that this upload has become.
             StoreUnavailable: the operating system refuses.
         """
         return await self._threads.run(self._commit, self._file, size, digest)

@@ -14,7 +14,7 @@ _PIECE = 1024 * 1024
 
 
 class InMemoryBlobStore:
-    """Keeps everything until it is closed or its process ends. The location of a blob is its digest."""
+    """Keeps everything until it is closed or its process ends."""
 
     chunk_min_length = 0
 
@@ -106,14 +106,15 @@ class _StagedUpload:
         """Make the first ``size`` bytes the blob ``digest``; return its location.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob of that digest and size.
+            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob that this upload has become.
         """
+        location = f"{digest}.{self._upload}"
         if len(self._content) >= size:
-            self._blobs[digest] = bytes(memoryview(self._content)[:size])
-        elif len(self._blobs.get(digest, b"")) != size:
+            self._blobs[location] = bytes(memoryview(self._content)[:size])
+        elif len(self._blobs.get(location, b"")) != size:
             raise StagedBytesMissing
         self._staged.pop(self._upload, None)
-        return str(digest)
+        return location
 
     @property
     def _content(self) -> bytearray:

@@ -28,6 +28,11 @@ class StagedFile:
         self._path = path
         self._fd = _CLOSED
 
+    @property
+    def name(self) -> str:
+        """The id of its upload."""
+        return self._path.name
+
     def open(self) -> None:
         """Become the holder of the file, which is made if it is not there.
 
@@ -79,7 +84,7 @@ class StagedFile:
             self.cut(size)
 
     def move(self, size: int, target: Path) -> None:
-        """Give the first ``size`` bytes their final name, and take the name from what has it.
+        """Give the first ``size`` bytes their final name.
 
         Raises:
             StagedBytesMissing: there are fewer, or the file was removed meanwhile.

@@ -5,22 +5,29 @@ Lists are kept in order, so that a page costs what is on it.
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from ferro_oci_server.backends.meta.memory_reviews import ReviewQueue
 from ferro_oci_server.core.records import (
     Blob,
+    Collected,
     Condition,
     ManifestInfo,
     ManifestRecord,
+    ReviewKind,
     StoredManifest,
     UploadId,
     UploadSession,
+    Verdict,
+    Waste,
 )
 from ferro_oci_server.oci.descriptor import Descriptor
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import ManifestBlobUnknown, PreconditionFailed
+from ferro_oci_server.oci.media_types import INDEX_TYPES
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Reference, Tag
 
@@ -63,6 +70,8 @@ class _Repository:
     tags: dict[Tag, Digest] = field(default_factory=dict)
     tag_names: _SortedSet[Tag] = field(default_factory=_SortedSet)
     tags_of: dict[Digest, set[Tag]] = field(default_factory=dict)
+    referred_to: Counter[Digest] = field(default_factory=Counter)
+    """How many manifests refer to a digest."""
     referrers: dict[tuple[Digest, str | None], _SortedSet[Digest]] = field(default_factory=dict)
     """By subject and artifact type; all of a subject's under no type."""
     blobs: set[Digest] = field(default_factory=set)
@@ -84,6 +93,7 @@ class _Repository:
             self.manifests[manifest.digest] = replace(known, media_type=manifest.media_type)
             return
         self.manifests[manifest.digest] = manifest
+        self.referred_to.update(_references(manifest))
         for key in _referrer_keys(manifest):
             self.referrers.setdefault(key, _SortedSet()).add(manifest.digest)
 
@@ -91,6 +101,7 @@ class _Repository:
         manifest = self.manifests.pop(digest, None)
         if manifest is None:
             return False
+        self.referred_to -= Counter(_references(manifest))
         for tag in tuple(self.tags_of.get(digest, ())):
             self.delete_tag(tag)
         for key in _referrer_keys(manifest):
@@ -99,6 +110,14 @@ class _Repository:
             if not len(referrers):
                 del self.referrers[key]
         return True
+
+    def keeps(self, manifest: ManifestRecord) -> str | None:
+        """What keeps a manifest; ``None`` where nothing does."""
+        if manifest.digest in self.tags_of:
+            return "a tag points at it"
+        if self.referred_to[manifest.digest]:
+            return "an index refers to it"
+        return "its subject is there" if manifest.subject in self.manifests else None
 
     def put_tag(self, tag: Tag, digest: Digest) -> None:
         self.delete_tag(tag)
@@ -118,6 +137,10 @@ class _Repository:
         return True
 
 
+def _references(manifest: ManifestRecord) -> set[Digest]:
+    return {*manifest.blobs, *manifest.children, *manifest.optional}
+
+
 def _referrer_keys(manifest: ManifestRecord) -> Iterator[tuple[Digest, str | None]]:
     if manifest.subject is not None:
         yield manifest.subject, None
@@ -135,6 +158,8 @@ class InMemoryRegistryMeta:
         self._links: dict[Digest, int] = {}
         """In how many repositories a blob is linked."""
         self._uploads: dict[UploadId, UploadSession] = {}
+        self._trash: dict[str, Waste] = {}
+        self._reviews = ReviewQueue()
 
     def _find(self, name: RepositoryName) -> _Repository:
         """The repository, or an empty one that is not kept."""
@@ -156,11 +181,15 @@ class InMemoryRegistryMeta:
         manifest = repository.manifests[digest]
         return StoredManifest(digest, manifest.media_type, manifest.content)
 
-    async def stat_manifest(self, name: RepositoryName, reference: Reference) -> ManifestInfo | None:
-        """The same without its content."""
+    async def stat_manifest(
+        self, name: RepositoryName, reference: Reference, *, lease: bool = False
+    ) -> ManifestInfo | None:
+        """The same without its content; with ``lease``, its review begins to wait anew."""
         manifest = await self.get_manifest(name, reference)
         if manifest is None:
             return None
+        if lease:
+            self._lease(ReviewKind.MANIFEST, name, manifest.digest)
         return ManifestInfo(manifest.digest, manifest.media_type, len(manifest.content))
 
     async def put_manifest(
@@ -182,15 +211,32 @@ class InMemoryRegistryMeta:
             raise ManifestBlobUnknown(missing)
         repository = self._make(name)
         repository.put_manifest(manifest)
+        self._untag(name, tags)
         for tag in tags:
             repository.put_tag(tag, manifest.digest)
+        if tags:
+            self._reviews.drop(ReviewKind.MANIFEST, name, manifest.digest)
+        else:
+            self._reviews.wait(ReviewKind.MANIFEST, name, [manifest.digest])
 
     async def delete_manifest(self, name: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest, every tag that points at it and its entry among the referrers of its subject."""
-        return self._find(name).delete_manifest(digest)
+        repository = self._find(name)
+        manifest = repository.manifests.get(digest)
+        if manifest is None:
+            return False
+        repository.delete_manifest(digest)
+        self._reviews.wait(ReviewKind.LINK, name, _references(manifest))
+        if manifest.media_type in INDEX_TYPES:
+            self._reviews.wait(ReviewKind.MANIFEST, name, _references(manifest))
+        referrers = repository.referrers.get((digest, None))
+        if referrers is not None:
+            self._reviews.wait(ReviewKind.MANIFEST, name, referrers.page("", len(referrers)))
+        return True
 
     async def delete_tag(self, name: RepositoryName, tag: Tag) -> bool:
-        """Remove a tag; its manifest stays."""
+        """Remove a tag; its manifest stays, and begins to wait for a review."""
+        self._untag(name, [tag])
         return self._find(name).delete_tag(tag)
 
     async def list_tags(self, name: RepositoryName, after: str, limit: int) -> list[Tag] | None:
@@ -216,9 +262,22 @@ class InMemoryRegistryMeta:
         """Whether the repository exists."""
         return name in self._repositories
 
-    async def get_blob(self, name: RepositoryName, digest: Digest) -> Blob | None:
-        """The blob, if it is linked in this repository."""
-        return self._blobs[digest] if digest in self._find(name).blobs else None
+    async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
+        """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
+        if digest not in self._find(name).blobs:
+            return None
+        if lease:
+            self._lease(ReviewKind.LINK, name, digest)
+        return self._blobs[digest]
+
+    def _lease(self, kind: ReviewKind, name: RepositoryName, digest: Digest) -> None:
+        if self._reviews.has_waited(kind, name, digest):
+            self._reviews.wait(kind, name, [digest])
+
+    def _untag(self, name: RepositoryName, tags: Sequence[Tag]) -> None:
+        """Let the manifests that tags point at wait: the tags are about to be moved or removed."""
+        pointed_at = [self._find(name).tags.get(tag) for tag in tags]
+        self._reviews.wait(ReviewKind.MANIFEST, name, [digest for digest in pointed_at if digest is not None])
 
     async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
         """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well."""
@@ -233,6 +292,7 @@ class InMemoryRegistryMeta:
         if digest not in repository.blobs:
             repository.blobs.add(digest)
             self._links[digest] = self._links.get(digest, 0) + 1
+        self._reviews.wait(ReviewKind.LINK, name, [digest])
 
     async def unlink_blob(self, name: RepositoryName, digest: Digest) -> bool:
         """Remove the link of a blob in this repository; other repositories keep theirs."""
@@ -243,11 +303,17 @@ class InMemoryRegistryMeta:
         self._links[digest] -= 1
         if not self._links[digest]:
             del self._links[digest]
+            self._waste(ReviewKind.TRASH, self._blobs.pop(digest))
         return True
+
+    def _waste(self, kind: ReviewKind, blob: Blob) -> None:
+        self._trash[blob.location] = Waste(blob.location, blob.digest, blob.size)
+        self._reviews.wait(kind, "", [blob.location])
 
     async def create_upload(self, session: UploadSession) -> None:
         """Record a new upload session. Its repository need not exist, and does not come to exist by it."""
         self._uploads[session.id] = session
+        self._reviews.wait(ReviewKind.UPLOAD, "", [session.id])
 
     async def get_upload(self, name: RepositoryName, upload: UploadId) -> UploadSession | None:
         """The open session with that id, if it belongs to this repository."""
@@ -259,6 +325,7 @@ class InMemoryRegistryMeta:
         if not await self._is_unmoved(session):
             return False
         self._uploads[session.id] = replace(self._uploads[session.id], offset=offset, digest=digest)
+        self._reviews.wait(ReviewKind.UPLOAD, "", [session.id])
         return True
 
     async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
@@ -266,6 +333,10 @@ class InMemoryRegistryMeta:
         if not await self._is_unmoved(session):
             return False
         del self._uploads[session.id]
+        self._reviews.drop(ReviewKind.UPLOAD, "", session.id)
+        known = self._blobs.get(blob.digest)
+        if known is not None and known.location != blob.location:
+            self._waste(ReviewKind.SUPERSEDED, known)
         self._blobs[blob.digest] = blob
         self._link(session.repository, blob.digest)
         return True
@@ -279,7 +350,72 @@ class InMemoryRegistryMeta:
         if await self.get_upload(name, upload) is None:
             return False
         del self._uploads[upload]
+        self._reviews.drop(ReviewKind.UPLOAD, "", upload)
         return True
+
+    async def tick(self, last: int, milliseconds: int) -> int:
+        """Let the registry's own clock go on."""
+        return self._reviews.tick(last, milliseconds)
+
+    async def review(self, kind: ReviewKind, age: int, limit: int) -> list[Verdict]:
+        """Review links or manifests that have waited for ``age`` milliseconds, oldest first."""
+        verdicts = []
+        for repository, key in self._reviews.oldest(kind, age, limit):
+            verdict = self._judge(kind, RepositoryName(repository), Digest(key))
+            self._reviews.drop(kind, repository, key)
+            if verdict.removed:
+                remove = self.unlink_blob if kind is ReviewKind.LINK else self.delete_manifest
+                await remove(RepositoryName(repository), Digest(key))
+                self._reviews.count(kind, verdict.size)
+            verdicts.append(verdict)
+        return verdicts
+
+    def _judge(self, kind: ReviewKind, name: RepositoryName, digest: Digest) -> Verdict:
+        repository = self._find(name)
+        if kind is ReviewKind.LINK:
+            size = self._blobs[digest].size if digest in repository.blobs else None
+            keeping = "a manifest refers to it" if repository.referred_to[digest] else None
+            reason = "no manifest refers to it"
+        elif kind is ReviewKind.MANIFEST:
+            manifest = repository.manifests.get(digest)
+            size = None if manifest is None else len(manifest.content)
+            keeping = None if manifest is None else repository.keeps(manifest)
+            reason = "no tag, no index and no subject keeps it"
+        else:
+            waste = self._trash.get(digest)
+            size, keeping, reason = waste.size if waste else 0, None, "nothing needs it"
+        if size is None:
+            return Verdict(kind, name, digest, removed=False, reason="it is gone")
+        if keeping is not None:
+            return Verdict(kind, name, digest, removed=False, reason=keeping)
+        return Verdict(kind, name, digest, removed=True, reason=reason, size=size)
+
+    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, bool, Verdict]]:
+        """Say of what waits what a review would come to now, and change nothing."""
+        return [
+            (number, has_waited, self._judge(kind, RepositoryName(repository), Digest(key)))
+            for number, has_waited, repository, key in self._reviews.following(kind, after, limit)
+        ]
+
+    async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
+        """Bytes that have waited for ``age`` milliseconds, oldest first."""
+        return [self._trash[location] for _, location in self._reviews.oldest(kind, age, limit)]
+
+    async def forget_waste(self, kind: ReviewKind, locations: Sequence[str]) -> None:
+        """Forget bytes that have been removed, and count them."""
+        for location in locations:
+            waste = self._trash.pop(location, None)
+            if waste is not None:
+                self._reviews.count(kind, waste.size)
+            self._reviews.drop(kind, "", location)
+
+    async def idle_uploads(self, age: int, limit: int) -> list[UploadSession]:
+        """Open sessions that have not moved for ``age`` milliseconds, oldest first."""
+        return [self._uploads[UploadId(upload)] for _, upload in self._reviews.oldest(ReviewKind.UPLOAD, age, limit)]
+
+    async def collected(self) -> Collected:
+        """What waits for a review, and what has been removed."""
+        return self._reviews.collected()
 
     async def count_uploads(self) -> int:
         """How many sessions are open."""

@@ -27,12 +27,16 @@ from sqlalchemy import (
 
 __all__ = [
     "blobs",
+    "collected",
     "manifest_references",
     "manifests",
     "metadata",
     "repositories",
     "repository_blobs",
+    "reviews",
     "tags",
+    "ticks",
+    "trash",
     "uploads",
 ]
 
@@ -122,6 +126,7 @@ blobs = Table(
     Column("size", _Number, nullable=False),
     Column("location", _Bytewise, nullable=False),
     Column("stored_at", _Number, nullable=False),
+    Column("suspect", _Number, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 
@@ -143,5 +148,50 @@ uploads = Table(
     Column("digest", _Bytewise),
     Column("started_at", _Number, nullable=False),
     Column("updated_at", _Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What has to be looked at again, since it has lost something that kept it, or has never had it. Its number says when it
+# began to wait: it is given out once, so a later review has a higher one.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("kind", _Bytewise, nullable=False),
+    Column("repository", _Bytewise, nullable=False),
+    Column("key", _Bytewise, nullable=False),
+    UniqueConstraint("kind", "repository", "key"),
+    Index(None, "kind", "id"),
+    sqlite_autoincrement=True,
+)
+
+# The registry's own clock: how many milliseconds it has been running, and which was the last review then. Whoever sets
+# the machine's clock moves nothing here, and what waits does not grow older while nobody serves.
+ticks = Table(
+    "ticks",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("review_id", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Bytes that no repository links any more, until they are removed.
+trash = Table(
+    "trash",
+    metadata,
+    Column("location", _Bytewise, primary_key=True),
+    Column("digest", _Bytewise, nullable=False, index=True),
+    Column("size", _Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What has been removed since the registry began.
+collected = Table(
+    "collected",
+    metadata,
+    Column("kind", _Bytewise, primary_key=True),
+    Column("count", _Number, nullable=False),
+    Column("bytes", _Number, nullable=False),
     sqlite_with_rowid=False,
 )

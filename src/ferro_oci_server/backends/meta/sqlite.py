@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy.dialects import sqlite
 
+from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.sqlite_connection import (
     READ_PATIENCE,
     WRITE_PATIENCE,
@@ -25,16 +26,21 @@ from ferro_oci_server.backends.meta.sqlite_connection import (
     translated,
 )
 from ferro_oci_server.backends.meta.sqlite_mutations import Mutations
+from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations
 from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
 from ferro_oci_server.backends.meta.statements import Statement, Statements
 from ferro_oci_server.core.records import (
     Blob,
+    Collected,
     Condition,
     ManifestInfo,
     ManifestRecord,
+    ReviewKind,
     StoredManifest,
     UploadId,
     UploadSession,
+    Verdict,
+    Waste,
 )
 from ferro_oci_server.oci.descriptor import Descriptor
 from ferro_oci_server.oci.digest import Algorithm, Digest
@@ -61,8 +67,11 @@ class SqliteRegistryMeta:
             raise ValueError("a database needs a file; to keep everything in memory, use InMemoryRegistryMeta")
         # Absolute: the process may change its folder, and SQLite looks for the log beside the file.
         path = Path(path).absolute()
-        self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
-        self._mutations = Mutations(self._statements, clock)
+        dialect = sqlite.dialect(paramstyle="qmark")
+        self._statements = Statements(dialect)
+        self._review_statements = ReviewStatements(dialect)
+        self._reviews = ReviewMutations(self._review_statements)
+        self._mutations = Mutations(self._statements, self._reviews, clock)
         prepare(path)
         self._reader = _open(path, READ_PATIENCE)
         try:
@@ -91,13 +100,17 @@ class SqliteRegistryMeta:
             row = self._one(self._statements.manifest_by_tag, repository=name, tag=reference)
         return row and StoredManifest(Digest(row[0]), row[1], row[2])
 
-    async def stat_manifest(self, name: RepositoryName, reference: Reference) -> ManifestInfo | None:
-        """The same without its content."""
+    async def stat_manifest(
+        self, name: RepositoryName, reference: Reference, *, lease: bool = False
+    ) -> ManifestInfo | None:
+        """The same without its content; with ``lease``, its review begins to wait anew."""
         if isinstance(reference, Digest):
             row = self._one(self._statements.outline_by_digest, repository=name, digest=reference)
         else:
             row = self._one(self._statements.outline_by_tag, repository=name, tag=reference)
-        return row and ManifestInfo(Digest(row[0]), row[1], row[2])
+        if row is None or (lease and not await self._lease(ReviewKind.MANIFEST, name, Digest(row[0]))):
+            return None
+        return ManifestInfo(Digest(row[0]), row[1], row[2])
 
     async def put_manifest(
         self,
@@ -153,10 +166,18 @@ class SqliteRegistryMeta:
         """Whether the repository exists."""
         return self._one(self._statements.repository_id, repository=name) is not None
 
-    async def get_blob(self, name: RepositoryName, digest: Digest) -> Blob | None:
-        """The blob, if it is linked in this repository."""
+    async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
+        """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
         row = self._one(self._statements.linked_blob, repository=name, digest=digest)
-        return row and Blob(digest, row[0], row[1])
+        if row is None or (lease and not await self._lease(ReviewKind.LINK, name, digest)):
+            return None
+        return Blob(digest, row[0], row[1])
+
+    async def _lease(self, kind: ReviewKind, name: RepositoryName, digest: Digest) -> bool:
+        """Put the review off, if it has waited for a while; tell whether it is still there."""
+        if self._one(self._review_statements.has_waited, kind=kind, repository=name, key=digest) is None:
+            return True
+        return await self._writer.run(lambda connection: self._reviews.lease(connection, kind, name, digest))
 
     async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
         """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well."""
@@ -191,6 +212,48 @@ class SqliteRegistryMeta:
     async def delete_upload(self, name: RepositoryName, upload: UploadId) -> bool:
         """End a session without a blob."""
         return await self._writer.run(lambda connection: self._mutations.delete_upload(connection, name, upload))
+
+    async def tick(self, last: int, milliseconds: int) -> int:
+        """Let the registry's own clock go on, if no other process has since ``last``; return the last tick."""
+        return await self._writer.run(lambda connection: self._reviews.tick(connection, last, milliseconds))
+
+    async def review(self, kind: ReviewKind, age: int, limit: int) -> list[Verdict]:
+        """Review links or manifests that have waited for ``age`` milliseconds, oldest first."""
+        # Most of the time nothing is due, which is seen without a transaction that others have to wait for.
+        if not self._reviews.oldest(self._reader, kind, age, 1):
+            return []
+        return await self._writer.run(lambda connection: self._reviews.review(connection, kind, age, limit))
+
+    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, bool, Verdict]]:
+        """Say of what waits what a review would come to now, and change nothing."""
+        last = self._one(self._review_statements.last_tick)
+        rows = self._every(self._review_statements.following, kind=kind, after=after, limit=limit)
+        return [
+            (number, last is not None and number <= last[1], self._reviews.judge(self._reader, kind, repository, key))
+            for number, repository, key in rows
+        ]
+
+    async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
+        """Bytes that have waited for ``age`` milliseconds, oldest first."""
+        return self._reviews.waste(self._reader, kind, age, limit)
+
+    async def forget_waste(self, kind: ReviewKind, locations: Sequence[str]) -> None:
+        """Forget bytes that have been removed, and count them."""
+        await self._writer.run(lambda connection: self._reviews.forget_waste(connection, kind, locations))
+
+    async def idle_uploads(self, age: int, limit: int) -> list[UploadSession]:
+        """Open sessions that have not moved for ``age`` milliseconds, oldest first."""
+        return self._reviews.idle_uploads(self._reader, age, limit)
+
+    async def collected(self) -> Collected:
+        """What waits for a review, and what has been removed."""
+        waiting = self._every(self._review_statements.waiting)
+        removed = self._every(self._review_statements.removed)
+        return Collected(
+            waiting={ReviewKind(kind): count for kind, count in waiting},
+            removed={ReviewKind(kind): count for kind, count, _ in removed},
+            bytes={ReviewKind(kind): size for kind, _, size in removed},
+        )
 
     async def count_uploads(self) -> int:
         """How many sessions are open."""

@@ -5,8 +5,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from ferro_oci_server.backends.meta.sqlite_connection import change, change_many, every, one
+from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations
 from ferro_oci_server.backends.meta.statements import Statement, Statements
-from ferro_oci_server.core.records import Blob, Condition, ManifestRecord, UploadId, UploadSession
+from ferro_oci_server.core.records import Blob, Condition, ManifestRecord, ReviewKind, UploadId, UploadSession
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import ManifestBlobUnknown, PreconditionFailed
 from ferro_oci_server.oci.name import RepositoryName
@@ -18,8 +19,9 @@ __all__ = ["Mutations"]
 class Mutations:
     """The changes, on a connection that is in a transaction."""
 
-    def __init__(self, statements: Statements, clock: Callable[[], float]) -> None:
+    def __init__(self, statements: Statements, reviews: ReviewMutations, clock: Callable[[], float]) -> None:
         self._statements = statements
+        self._reviews = reviews
         self._clock = clock
 
     def put_manifest(
@@ -45,14 +47,20 @@ class Mutations:
         references = dict.fromkeys((*manifest.blobs, *manifest.children, *manifest.optional))
         change_many(connection, self._statements.put_reference, [{**here, "digest": digest} for digest in references])
         now = self._now()
+        self._reviews.untag(connection, name, tags)
         change_many(connection, self._statements.put_tag, [{**here, "name": tag, "updated_at": now} for tag in tags])
+        if tags:
+            self._reviews.drop(connection, ReviewKind.MANIFEST, name, manifest.digest)
+        else:
+            self._reviews.wait(connection, ReviewKind.MANIFEST, name, [manifest.digest])
 
     def delete_manifest(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest; its tags and references go with it, by their foreign keys."""
-        return change(connection, self._statements.delete_manifest, repository=name, digest=digest)
+        return self._reviews.remove_manifest(connection, name, digest) is not None
 
     def delete_tag(self, connection: sqlite3.Connection, name: RepositoryName, tag: Tag) -> bool:
-        """Remove a tag."""
+        """Remove a tag; its manifest begins to wait."""
+        self._reviews.untag(connection, name, [tag])
         return change(connection, self._statements.delete_tag, repository=name, tag=tag)
 
     def mount_blob(
@@ -75,7 +83,7 @@ class Mutations:
 
     def unlink_blob(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> bool:
         """Remove a link."""
-        return change(connection, self._statements.unlink_blob, repository=name, digest=digest)
+        return self._reviews.unlink(connection, name, digest)
 
     def create_upload(self, connection: sqlite3.Connection, session: UploadSession) -> None:
         """Record a session."""
@@ -91,11 +99,13 @@ class Mutations:
             started_at=now,
             updated_at=now,
         )
+        self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
 
     def advance_upload(
         self, connection: sqlite3.Connection, session: UploadSession, offset: int, digest: Digest | None
     ) -> bool:
         """Move a session, if it has not moved."""
+        self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
         return change(
             connection,
             self._statements.advance_upload,
@@ -118,6 +128,8 @@ class Mutations:
         )
         if not unmoved:
             return False
+        self._reviews.drop(connection, ReviewKind.UPLOAD, "", session.id)
+        self._reviews.supersede(connection, blob.digest, blob.location)
         change(
             connection,
             self._statements.put_blob,
@@ -131,6 +143,7 @@ class Mutations:
 
     def delete_upload(self, connection: sqlite3.Connection, name: RepositoryName, upload: UploadId) -> bool:
         """End a session."""
+        self._reviews.drop(connection, ReviewKind.UPLOAD, "", upload)
         return change(connection, self._statements.delete_upload, repository=name, id=upload)
 
     def _now(self) -> int:
@@ -147,6 +160,7 @@ class Mutations:
     def _link_blob(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> None:
         repository_id = self._find_repository(connection, name) or self._make_repository(connection, name)
         change(connection, self._statements.link_blob, repository_id=repository_id, digest=digest)
+        self._reviews.wait(connection, ReviewKind.LINK, name, [digest])
 
     def _put_manifest(self, connection: sqlite3.Connection, repository_id: int, manifest: ManifestRecord) -> int:
         annotations = manifest.annotations

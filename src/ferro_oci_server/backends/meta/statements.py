@@ -36,7 +36,7 @@ from ferro_oci_server.backends.meta.schema import (
     uploads,
 )
 
-__all__ = ["Statement", "Statements"]
+__all__ = ["Compiler", "Statement", "Statements", "number", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,20 @@ class Statement:
         return tuple(map(values.__getitem__, self.names))
 
 
-def _text(name: str) -> BindParameter[str]:
+def text(name: str) -> BindParameter[str]:
+    """A parameter that is text."""
     return bindparam(name, type_=Text())
 
 
-def _number(name: str) -> BindParameter[int]:
+def number(name: str) -> BindParameter[int]:
+    """A parameter that is a number."""
     return bindparam(name, type_=BigInteger())
 
 
-_in_repository = repositories.c.name == _text("repository")
+_in_repository = repositories.c.name == text("repository")
 _the_repository = select(repositories.c.id).where(_in_repository).scalar_subquery()
-_the_manifest = and_(
-    manifests.c.repository_id == _the_repository,
-    manifests.c.digest == _text("digest"),
-)
-_the_session = and_(uploads.c.id == _text("id"), uploads.c.repository == _text("repository"))
-_unmoved_session = and_(_the_session, uploads.c.offset == _number("offset"))
+_the_session = and_(uploads.c.id == text("id"), uploads.c.repository == text("repository"))
+_unmoved_session = and_(_the_session, uploads.c.offset == number("offset"))
 
 
 def _by_tag(*columns: ColumnElement[Any]) -> Select[Any]:
@@ -80,7 +78,7 @@ def _by_tag(*columns: ColumnElement[Any]) -> Select[Any]:
         .select_from(repositories)
         .join(tags, tags.c.repository_id == repositories.c.id)
         .join(manifests, manifests.c.id == tags.c.manifest_id)
-        .where(_in_repository, tags.c.name == _text("tag"))
+        .where(_in_repository, tags.c.name == text("tag"))
     )
 
 
@@ -89,29 +87,29 @@ def _by_digest(*columns: ColumnElement[Any]) -> Select[Any]:
         select(*columns)
         .select_from(repositories)
         .join(manifests, manifests.c.repository_id == repositories.c.id)
-        .where(_in_repository, manifests.c.digest == _text("digest"))
+        .where(_in_repository, manifests.c.digest == text("digest"))
     )
 
 
 def _tag_page() -> Select[Any]:
     """A row without a tag where the repository exists and no tag follows."""
-    follows = and_(tags.c.repository_id == repositories.c.id, tags.c.name > _text("after"))
+    follows = and_(tags.c.repository_id == repositories.c.id, tags.c.name > text("after"))
     return (
         select(tags.c.name)
         .select_from(repositories)
         .outerjoin(tags, follows)
         .where(_in_repository)
         .order_by(tags.c.name)
-        .limit(_number("limit"))
+        .limit(number("limit"))
     )
 
 
 def _repository_page() -> Select[Any]:
     return (
         select(repositories.c.name)
-        .where(repositories.c.name > _text("after"))
+        .where(repositories.c.name > text("after"))
         .order_by(repositories.c.name)
-        .limit(_number("limit"))
+        .limit(number("limit"))
     )
 
 
@@ -126,10 +124,10 @@ def _referrer_page(*conditions: ColumnElement[bool]) -> Select[Any]:
         )
         .select_from(repositories)
         .join(manifests, manifests.c.repository_id == repositories.c.id)
-        .where(_in_repository, manifests.c.subject == _text("subject"), *conditions)
-        .where(manifests.c.digest > _text("after"))
+        .where(_in_repository, manifests.c.subject == text("subject"), *conditions)
+        .where(manifests.c.digest > text("after"))
         .order_by(manifests.c.digest)
-        .limit(_number("limit"))
+        .limit(number("limit"))
     )
 
 
@@ -139,119 +137,121 @@ def _linked_blob(*conditions: ColumnElement[bool]) -> Select[Any]:
         .select_from(repositories)
         .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
         .join(blobs, blobs.c.digest == repository_blobs.c.digest)
-        .where(repository_blobs.c.digest == _text("digest"), *conditions)
+        .where(repository_blobs.c.digest == text("digest"), blobs.c.suspect == 0, *conditions)
     )
 
 
 def _blob_linked_anywhere() -> Select[Any]:
     linked = exists().where(repository_blobs.c.digest == blobs.c.digest)
-    return select(blobs.c.size, blobs.c.location).where(blobs.c.digest == _text("digest"), linked)
+    return select(blobs.c.size, blobs.c.location).where(blobs.c.digest == text("digest"), blobs.c.suspect == 0, linked)
 
 
-class Statements:
-    """The statements of one database, each named for what it does."""
+class Compiler:
+    """Compiles statements for one database."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
-        self._prepare_reads()
-        self._prepare_manifests()
-        self._prepare_blobs()
-        self._prepare_uploads()
+        self.insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
 
-    def _compile(self, element: CompilerElement) -> Statement:
+    def compile(self, element: CompilerElement) -> Statement:
+        """Put a statement into the words of the database."""
         compiled = element.compile(dialect=self._dialect)
         names = tuple(getattr(compiled, "positiontup", None) or ())
         constants = {name: value for name, value in compiled.params.items() if value is not None}
         return Statement(str(compiled), names, constants)
 
+
+class Statements(Compiler):
+    """The statements of one database, each named for what it does."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._prepare_reads()
+        self._prepare_manifests()
+        self._prepare_blobs()
+        self._prepare_uploads()
+
     def _is_one(self, column: ColumnElement[str]) -> ColumnElement[bool]:
         """Whether a column is one of the digests of one parameter: a single statement asks for all of them."""
         if self._dialect.name == "sqlite":
-            return column.in_(select(func.json_each(_text("digests")).table_valued("value").c.value))
+            return column.in_(select(func.json_each(text("digests")).table_valued("value").c.value))
         return column == any_(bindparam("digests", type_=postgresql.ARRAY(Text())))
 
     def _prepare_reads(self) -> None:
         everything = (manifests.c.digest, manifests.c.media_type, manifests.c.content)
         outline = (manifests.c.digest, manifests.c.media_type, manifests.c.size)
-        of_type = manifests.c.artifact_type == _text("artifact_type")
-        self.manifest_by_tag = self._compile(_by_tag(*everything))
-        self.manifest_by_digest = self._compile(_by_digest(*everything))
-        self.outline_by_tag = self._compile(_by_tag(*outline))
-        self.outline_by_digest = self._compile(_by_digest(*outline))
-        self.tag_page = self._compile(_tag_page())
-        self.repository_page = self._compile(_repository_page())
-        self.referrer_page = self._compile(_referrer_page())
-        self.referrer_page_of_type = self._compile(_referrer_page(of_type))
-        self.repository_id = self._compile(select(repositories.c.id).where(_in_repository))
-        self.linked_blob = self._compile(_linked_blob(_in_repository))
-        self.blob_linked_anywhere = self._compile(_blob_linked_anywhere())
-        self.upload = self._compile(select(uploads.c.algorithm, uploads.c.offset, uploads.c.digest).where(_the_session))
-        self.upload_count = self._compile(select(func.count()).select_from(uploads))
+        of_type = manifests.c.artifact_type == text("artifact_type")
+        self.manifest_by_tag = self.compile(_by_tag(*everything))
+        self.manifest_by_digest = self.compile(_by_digest(*everything))
+        self.outline_by_tag = self.compile(_by_tag(*outline))
+        self.outline_by_digest = self.compile(_by_digest(*outline))
+        self.tag_page = self.compile(_tag_page())
+        self.repository_page = self.compile(_repository_page())
+        self.referrer_page = self.compile(_referrer_page())
+        self.referrer_page_of_type = self.compile(_referrer_page(of_type))
+        self.repository_id = self.compile(select(repositories.c.id).where(_in_repository))
+        self.linked_blob = self.compile(_linked_blob(_in_repository))
+        self.blob_linked_anywhere = self.compile(_blob_linked_anywhere())
+        self.upload = self.compile(select(uploads.c.algorithm, uploads.c.offset, uploads.c.digest).where(_the_session))
+        self.upload_count = self.compile(select(func.count()).select_from(uploads))
 
     def _prepare_manifests(self) -> None:
         linked = select(repository_blobs.c.digest).where(
-            repository_blobs.c.repository_id == _number("repository_id"),
+            repository_blobs.c.repository_id == number("repository_id"),
             self._is_one(repository_blobs.c.digest),
         )
         held = select(manifests.c.digest).where(
-            manifests.c.repository_id == _number("repository_id"), self._is_one(manifests.c.digest)
+            manifests.c.repository_id == number("repository_id"), self._is_one(manifests.c.digest)
         )
-        self.linked_among = self._compile(linked)
-        self.held_among = self._compile(held)
-        self.manifest_id = self._compile(
+        self.linked_among = self.compile(linked)
+        self.held_among = self.compile(held)
+        self.manifest_id = self.compile(
             select(manifests.c.id).where(
-                manifests.c.repository_id == _number("repository_id"),
-                manifests.c.digest == _text("digest"),
+                manifests.c.repository_id == number("repository_id"),
+                manifests.c.digest == text("digest"),
             )
         )
         given = [column.name for column in manifests.c if column is not manifests.c.id]
-        manifest = self._insert(manifests).values({name: bindparam(name) for name in given}).inline()
-        self.put_manifest = self._compile(
+        manifest = self.insert(manifests).values({name: bindparam(name) for name in given}).inline()
+        self.put_manifest = self.compile(
             manifest.on_conflict_do_update(
                 index_elements=[manifests.c.repository_id, manifests.c.digest],
                 set_={"media_type": manifest.excluded.media_type, "pushed_at": manifest.excluded.pushed_at},
             )
         )
-        self.put_reference = self._compile(self._insert(manifest_references).on_conflict_do_nothing())
-        tag = self._insert(tags)
-        self.put_tag = self._compile(
+        self.put_reference = self.compile(self.insert(manifest_references).on_conflict_do_nothing())
+        tag = self.insert(tags)
+        self.put_tag = self.compile(
             tag.on_conflict_do_update(
                 index_elements=[tags.c.repository_id, tags.c.name],
                 set_={"manifest_id": tag.excluded.manifest_id, "updated_at": tag.excluded.updated_at},
             )
         )
-        self.delete_manifest = self._compile(delete(manifests).where(_the_manifest))
-        self.delete_tag = self._compile(
-            delete(tags).where(tags.c.repository_id == _the_repository, tags.c.name == _text("tag"))
+        self.delete_tag = self.compile(
+            delete(tags).where(tags.c.repository_id == _the_repository, tags.c.name == text("tag"))
         )
 
     def _prepare_blobs(self) -> None:
-        self.put_repository = self._compile(
-            self._insert(repositories).values(name=_text("repository")).inline().on_conflict_do_nothing()
+        self.put_repository = self.compile(
+            self.insert(repositories).values(name=text("repository")).inline().on_conflict_do_nothing()
         )
-        blob = self._insert(blobs)
-        self.put_blob = self._compile(
+        columns = ("digest", "size", "location", "stored_at")
+        blob = self.insert(blobs).values({**{column: bindparam(column) for column in columns}, "suspect": 0})
+        self.put_blob = self.compile(
             blob.on_conflict_do_update(
                 index_elements=[blobs.c.digest],
-                set_={column: blob.excluded[column] for column in ("size", "location", "stored_at")},
+                set_={column: blob.excluded[column] for column in ("size", "location", "stored_at", "suspect")},
             )
         )
-        self.link_blob = self._compile(self._insert(repository_blobs).on_conflict_do_nothing())
-        self.unlink_blob = self._compile(
-            delete(repository_blobs).where(
-                repository_blobs.c.repository_id == _the_repository,
-                repository_blobs.c.digest == _text("digest"),
-            )
-        )
+        self.link_blob = self.compile(self.insert(repository_blobs).on_conflict_do_nothing())
 
     def _prepare_uploads(self) -> None:
-        self.create_upload = self._compile(self._insert(uploads))
+        self.create_upload = self.compile(self.insert(uploads))
         # A column's own name as a parameter is taken for its new value, so the new ones have other names here.
-        self.advance_upload = self._compile(
+        self.advance_upload = self.compile(
             update(uploads)
             .where(_unmoved_session)
-            .values(offset=_number("new_offset"), digest=_text("new_digest"), updated_at=_number("now"))
+            .values(offset=number("new_offset"), digest=text("new_digest"), updated_at=number("now"))
         )
-        self.complete_upload = self._compile(delete(uploads).where(_unmoved_session))
-        self.delete_upload = self._compile(delete(uploads).where(_the_session))
+        self.complete_upload = self.compile(delete(uploads).where(_unmoved_session))
+        self.delete_upload = self.compile(delete(uploads).where(_the_session))

@@ -107,16 +107,6 @@ class BlobTests:
         assert b"".join([piece async for piece in reader.pieces(0, reader.size)]) == content
         await reader.close()
 
-    @behaviour
-    async def test_a_blob_replaced_meanwhile_is_read_as_it_was(self, store: BlobStore) -> None:
-        upload, digest = new_upload(), Digest.of(b"right")
-        await append(store, upload, 0, pieces_of(b"wrong"))
-        reader = await store.open(await commit(store, upload, 5, digest))
-        assert reader is not None
-        await put(store, b"right")
-        assert b"".join([piece async for piece in reader.pieces(0, 5)]) == b"wrong"
-        await reader.close()
-
     @pytest.mark.parametrize(
         "location",
         ["", ".", "..", "../..", "/", "/etc/passwd", "sha256", "sha256/", "sha256/../uploads", "a\0b", "\udcff"],
