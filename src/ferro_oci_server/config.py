@@ -19,6 +19,7 @@ __all__ = ["PREFIX", "Config", "ConfigError", "Listen", "settings"]
 PREFIX = "FERRO_OCI_"
 """What the name of every environment variable begins with."""
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WORDS = {
     "true": True,
@@ -77,6 +78,24 @@ def _number(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def _duration(text: str) -> float | None:
+    """Read seconds out of ``90s``, ``15m``, ``24h`` or ``14d``; nothing out of ``never``."""
+    if text == "never":
+        return None
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 6:
+        raise ValueError("expected a time such as 90s, 15m, 24h or 14d, or never")
+    return float(int(number) * _UNITS[unit])
+
+
+def _time(text: str) -> float:
+    """Read a time that is not ``never``."""
+    seconds = _duration(text)
+    if seconds is None:
+        raise ValueError("expected a time such as 90s, 15m, 24h or 14d")
+    return seconds
+
+
 def _switch(text: str) -> bool:
     if text.lower() not in _WORDS:
         raise ValueError("expected true or false")
@@ -113,6 +132,17 @@ class Config:
     shutdown_seconds: int = _setting(
         _number(1, 3600), "30", "How long running requests may go on after SIGTERM or SIGINT."
     )
+    blob_grace: float = _setting(
+        _time, "24h", "How long a blob that no manifest refers to stays: longer than any push takes."
+    )
+    manifest_grace: float | None = _setting(
+        _duration, "14d", "How long a manifest stays that no tag, index or subject keeps; or never to remove any."
+    )
+    upload_grace: float = _setting(_time, "24h", "How long an upload that does not move may be gone on with.")
+    trash_grace: float = _setting(
+        _time, "24h", "How long the bytes of a removed blob are kept, from where they can be brought back."
+    )
+    collection_interval: float = _setting(_time, "60s", "How often garbage is looked for.")
     metrics: bool = _setting(_switch, "true", "Whether /metrics is served.")
     access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
     log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")

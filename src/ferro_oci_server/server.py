@@ -33,6 +33,8 @@ from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 from ferro_oci_server.config import Config
+from ferro_oci_server.core.collector import Grace
+from ferro_oci_server.core.ports import BlobStore, RegistryMeta
 from ferro_oci_server.core.state import AppState
 
 __all__ = ["build_app", "open_state", "serve"]
@@ -54,13 +56,21 @@ def open_state(config: Config) -> AppState:
     Raises:
         StoreError: the folder cannot be used, or was written by a later version.
     """
-    if config.storage_dir is None:
-        return AppState(InMemoryBlobStore(), InMemoryRegistryMeta(), missing_references=config.missing_references)
-    return AppState(
-        FsBlobStore(config.storage_dir),
-        SqliteRegistryMeta(config.storage_dir / _DATABASE),
-        missing_references=config.missing_references,
+    blobs, meta = _open_stores(config.storage_dir)
+    grace = Grace(
+        link=config.blob_grace,
+        manifest=config.manifest_grace,
+        upload=config.upload_grace,
+        trash=config.trash_grace,
+        tick=config.collection_interval,
     )
+    return AppState(blobs, meta, missing_references=config.missing_references, grace=grace)
+
+
+def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
+    if folder is None:
+        return InMemoryBlobStore(), InMemoryRegistryMeta()
+    return FsBlobStore(folder), SqliteRegistryMeta(folder / _DATABASE)
 
 
 def build_app(config: Config) -> Router:

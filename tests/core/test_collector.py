@@ -193,7 +193,7 @@ async def test_an_explanation_says_what_would_happen_and_does_nothing(
 ) -> None:
     await push(client, image(b"layer"), "v1")
     await push_blob(client, b"lost")
-    told = {verdict.key: verdict async for _, verdict in collector.explain()}
+    told = {verdict.key: verdict async for verdict in collector.explain()}
     assert told[Digest.of(b"lost")].removed
     assert told[Digest.of(b"layer")].reason == "a manifest refers to it"
     assert await stored(state) == 3

@@ -120,7 +120,9 @@ def test_a_port_that_is_taken_is_an_error_and_not_silence() -> None:
 
 
 def test_python_dash_m_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "ferro_oci_server", "--help"], capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ferro_oci_server", "serve", "--help"], capture_output=True, check=True
+    )
 
     assert b"--storage-dir" in done.stdout
 

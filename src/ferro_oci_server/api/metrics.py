@@ -97,12 +97,20 @@ class _Metrics:
 async def _asked(state: AppState) -> bytes:
     """What the stores know, which is the same for all workers; nothing where they do not answer."""
     try:
-        open_uploads = await state.count_uploads()
+        open_uploads, collected = await state.count_uploads(), await state.collected()
     except StoreError:
         return b""
     asked = CollectorRegistry()
     gauge = Gauge("ferro_oci_open_uploads", "Open upload sessions.", ["package"], registry=asked)
     gauge.labels(PACKAGE_NAME).set(open_uploads)
+    for name, text, numbers in (
+        ("ferro_oci_waiting_reviews", "What waits to be looked at by the collector, by kind.", collected.waiting),
+        ("ferro_oci_collected", "What the collector has removed since the registry began.", collected.removed),
+        ("ferro_oci_collected_bytes", "How many bytes went with it.", collected.bytes),
+    ):
+        gauge = Gauge(name, text, ["package", "kind"], registry=asked)
+        for kind, number in numbers.items():
+            gauge.labels(PACKAGE_NAME, kind).set(number)
     return generate_latest(asked)
 
 

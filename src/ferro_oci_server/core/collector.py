@@ -106,14 +106,14 @@ class Collector:
             async for verdict in self._delete(kind):
                 yield verdict
 
-    async def explain(self) -> AsyncIterator[tuple[bool, Verdict]]:
-        """Say of everything that waits what would come of it now, and whether it has waited for a tick at least."""
+    async def explain(self) -> AsyncIterator[Verdict]:
+        """Say of everything that waits, due or not, what would come of it if it were looked at now."""
         for kind in ReviewKind:
             after = 0
             while found := await self._reviews.preview(kind, after, _BATCH):
-                for number, has_waited, verdict in found:
+                for number, verdict in found:
                     after = number
-                    yield has_waited, verdict
+                    yield verdict
 
     async def _review(self, kind: ReviewKind) -> AsyncIterator[Verdict]:
         age = self._age(kind)

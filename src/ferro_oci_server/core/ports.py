@@ -346,12 +346,11 @@ class Reviews(Protocol):
         """
         ...
 
-    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, bool, Verdict]]:
+    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, Verdict]]:
         """Say of what waits what a review would come to now, and change nothing.
 
         Returns:
-            Up to ``limit`` reviews with numbers behind ``after``: the number, whether it has waited since before the
-            last tick, and the verdict.
+            Up to ``limit`` reviews with numbers behind ``after``: the number, and the verdict.
         """
         ...
 

@@ -1,6 +1,7 @@
 """What an application holds: the two stores, and the services on them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,7 @@ from ferro_oci_server.core.collector import Collector, Grace
 from ferro_oci_server.core.manifests import Manifests
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
+from ferro_oci_server.core.records import Collected, Verdict
 from ferro_oci_server.core.referrers import Referrers
 from ferro_oci_server.core.tags import Tags
 from ferro_oci_server.core.uploads import Uploads
@@ -61,6 +63,19 @@ class AppState:
         """
         await self._registry_meta.check()
         await self._blob_store.check()
+
+    async def collect(self, *, dry_run: bool = False) -> AsyncIterator[Verdict]:
+        """Remove what is due now and tell of it, or, dry, tell what would become of everything that waits."""
+        if self.collector is None:
+            return
+        async for verdict in self.collector.explain() if dry_run else self.collector.collect():
+            yield verdict
+
+    async def collected(self) -> Collected:
+        """What waits for a review, and what has been removed."""
+        if not isinstance(self._registry_meta, Reviews):
+            return Collected({}, {}, {})
+        return await self._registry_meta.collected()
 
     async def count_uploads(self) -> int:
         """How many upload sessions are open."""

@@ -85,7 +85,8 @@ class Uploads:
             SizeInvalid: the range does not have as many bytes as arrived; nothing was changed.
             ClientVanished: raised by ``pieces``; what arrived before is kept.
         """
-        async with self._claim(name, upload, content_range) as (session, staged):
+        async with self._claim(name, upload) as (session, staged):
+            _check_order(session, content_range)
             intake = Intake(pieces, self._hasher(session, session.algorithm), content_range)
             advanced = await self._advance(session, await _stage(staged, session, intake), intake)
         intake.finish()
@@ -105,20 +106,37 @@ class Uploads:
             UploadUnknown, UploadOutOfOrder, SizeInvalid, ClientVanished: as ``append``; the session stays open.
             DigestInvalid: the bytes have another digest; the session has ended.
         """
-        async with self._claim(name, upload, content_range) as (session, staged):
-            intake = Intake(pieces, self._hasher(session, digest.algorithm), content_range)
-            size = await _stage(staged, session, intake)
-            if intake.vanished:
-                await self._advance(session, size, intake)
-                intake.finish()
-            if await _digest(staged, session, size, intake, digest.algorithm) != digest:
-                await self.cancel(name, upload)
-                raise DigestInvalid("the uploaded bytes have another digest")
+        async with self._claim(name, upload) as (session, staged):
+            sealed, size = session, session.offset
+            # What is kept is the blob already where a closing PUT has no body, or is repeated.
+            if session.digest != digest:
+                _check_order(session, content_range)
+                intake = Intake(pieces, self._hasher(session, digest.algorithm), content_range)
+                sealed, size = await self._seal(session, staged, intake, digest)
             blob = Blob(digest, size, await staged.commit(size, digest))
-            if not await self._meta.complete_upload(session, blob):
+            if not await self._meta.complete_upload(sealed, blob):
                 raise _unknown()
         self._hashers.pop(upload, None)
         return blob
+
+    async def _seal(
+        self, session: UploadSession, staged: StagedUpload, intake: Intake, digest: Digest
+    ) -> tuple[UploadSession, int]:
+        """Take the last chunk in, and see that all the bytes have the digest; return how many they are."""
+        size = await _stage(staged, session, intake)
+        if intake.vanished:
+            await self._advance(session, size, intake)
+            intake.finish()
+        if await _digest(staged, size, intake, digest.algorithm) != digest:
+            await self.cancel(session.repository, session.id)
+            raise DigestInvalid("the uploaded bytes have another digest")
+        if session.offset == 0:
+            return session, size
+        # The staged bytes are about to become a blob. If we die before the session ends, it must not count on bytes
+        # that are no longer staged: it says that it has them all, and the closing PUT can be repeated.
+        if not await self._meta.advance_upload(session, size, digest):
+            raise _unknown()
+        return replace(session, offset=size, digest=digest), size
 
     async def push(self, name: RepositoryName, digest: Digest, pieces: AsyncIterator[bytes]) -> Blob:
         """Take in a whole blob in one request: a session that lives as long as the call.
@@ -148,9 +166,7 @@ class Uploads:
         await self._store.discard(upload)
 
     @asynccontextmanager
-    async def _claim(
-        self, name: RepositoryName, upload: UploadId, content_range: ContentRange | None
-    ) -> AsyncIterator[tuple[UploadSession, StagedUpload]]:
+    async def _claim(self, name: RepositoryName, upload: UploadId) -> AsyncIterator[tuple[UploadSession, StagedUpload]]:
         """Be the only one to work on a session, as it is now, until the block ends."""
         # Asked before, so that nothing is made for a session that does not exist, and again when nobody else moves it.
         session = await self.status(name, upload)
@@ -161,8 +177,6 @@ class Uploads:
                     await self._store.discard(upload)
                     raise _unknown()
                 session = current
-                if content_range is not None and content_range.start != session.offset:
-                    raise _out_of_order(session)
                 yield session, staged
         except UploadBusy:
             raise _out_of_order(session) from None
@@ -205,18 +219,19 @@ async def _stage(staged: StagedUpload, session: UploadSession, intake: Intake) -
         return await staged.append(session.offset, pieces)
 
 
-async def _digest(
-    staged: StagedUpload, session: UploadSession, size: int, intake: Intake, algorithm: Algorithm
-) -> Digest:
-    """The digest of all staged bytes, from the first source that has it."""
+async def _digest(staged: StagedUpload, size: int, intake: Intake, algorithm: Algorithm) -> Digest:
+    """The digest of all staged bytes: of the hasher that has seen them, or by reading them again."""
     if intake.hasher is not None:
         return intake.hasher.digest()
-    if size == session.offset and session.digest is not None and session.algorithm is algorithm:
-        return session.digest
     hasher = Hasher(algorithm)
     async for piece in staged.read(size):
         await asyncio.to_thread(hasher.update, piece)
     return hasher.digest()
+
+
+def _check_order(session: UploadSession, content_range: ContentRange | None) -> None:
+    if content_range is not None and content_range.start != session.offset:
+        raise _out_of_order(session)
 
 
 def _unknown() -> UploadUnknown:

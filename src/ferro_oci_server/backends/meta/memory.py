@@ -390,11 +390,11 @@ class InMemoryRegistryMeta:
             return Verdict(kind, name, digest, removed=False, reason=keeping)
         return Verdict(kind, name, digest, removed=True, reason=reason, size=size)
 
-    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, bool, Verdict]]:
+    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, Verdict]]:
         """Say of what waits what a review would come to now, and change nothing."""
         return [
-            (number, has_waited, self._judge(kind, RepositoryName(repository), Digest(key)))
-            for number, has_waited, repository, key in self._reviews.following(kind, after, limit)
+            (number, self._judge(kind, RepositoryName(repository), Digest(key)))
+            for number, repository, key in self._reviews.following(kind, after, limit)
         ]
 
     async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:

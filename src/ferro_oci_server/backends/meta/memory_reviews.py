@@ -51,13 +51,10 @@ class ReviewQueue:
         waiting = self._waiting[kind].items()
         return [place for place, _ in islice(takewhile(lambda item: item[1] <= due, waiting), limit)]
 
-    def following(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, bool, str, str]]:
-        """Reviews with numbers behind ``after``, and whether each has waited since before the last tick."""
-        last = self._ticks[-1][0] if self._ticks else 0
+    def following(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, str, str]]:
+        """Reviews with numbers behind ``after``."""
         found = (
-            (number, number <= last, repository, key)
-            for (repository, key), number in self._waiting[kind].items()
-            if number > after
+            (number, repository, key) for (repository, key), number in self._waiting[kind].items() if number > after
         )
         return list(islice(found, limit))
 

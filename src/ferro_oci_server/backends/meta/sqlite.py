@@ -224,14 +224,10 @@ class SqliteRegistryMeta:
             return []
         return await self._writer.run(lambda connection: self._reviews.review(connection, kind, age, limit))
 
-    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, bool, Verdict]]:
+    async def preview(self, kind: ReviewKind, after: int, limit: int) -> list[tuple[int, Verdict]]:
         """Say of what waits what a review would come to now, and change nothing."""
-        last = self._one(self._review_statements.last_tick)
         rows = self._every(self._review_statements.following, kind=kind, after=after, limit=limit)
-        return [
-            (number, last is not None and number <= last[1], self._reviews.judge(self._reader, kind, repository, key))
-            for number, repository, key in rows
-        ]
+        return [(number, self._reviews.judge(self._reader, kind, repository, key)) for number, repository, key in rows]
 
     async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
         """Bytes that have waited for ``age`` milliseconds, oldest first."""
