@@ -20,6 +20,8 @@ from .tools import clean_environment, find
 
 VERSIONS = ("1.1", "dev")
 RUN_SECONDS = 600
+# One fault fails many tests; the first ones say what it is.
+SHOWN = 25
 RESULTS = Path(__file__).parents[2] / "build" / "conformance"
 APIS = (
     "PING PULL PUSH BLOBS_ATOMIC BLOBS_DELETE BLOBS_DIGEST_HEADER BLOBS_MOUNT_ANONYMOUS BLOBS_UPLOAD_CANCEL "
@@ -137,8 +139,10 @@ def main() -> int:
         if not outcome.good(run):
             bad += 1
             print(f"    left out: {', '.join(sorted(outcome.left_out)) or 'nothing'}; see {run.folder}")
-            for failure in outcome.failing:
+            for failure in outcome.failing[:SHOWN]:
                 print("    " + failure.replace("\n", "\n      "))
+            if len(outcome.failing) > SHOWN:
+                print(f"    and {len(outcome.failing) - SHOWN} more")
     return 1 if bad else 0
 
 

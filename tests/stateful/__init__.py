@@ -1,0 +1,1 @@
+"""The state machine of ``ferro_oci_server.testing``, on every pair of stores."""
