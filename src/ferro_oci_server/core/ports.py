@@ -281,7 +281,9 @@ class RegistryMeta(Protocol):
         """The open session with that id, if it belongs to this repository."""
         ...
 
-    async def advance_upload(self, session: UploadSession, offset: int, digest: Digest | None) -> bool:
+    async def advance_upload(
+        self, session: UploadSession, offset: int, digest: Digest | None, *, sealed: bool = False
+    ) -> bool:
         """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it.
 
         Returns:

@@ -158,3 +158,5 @@ class UploadSession:
     offset: int = 0
     digest: Digest | None = None
     """The digest of the kept bytes; ``None`` where it is not known and they must be read again."""
+    sealed: bool = False
+    """The closing PUT has taken all in and checked it; the bytes may be a blob already, and are staged no longer."""

@@ -108,8 +108,8 @@ class Uploads:
         """
         async with self._claim(name, upload) as (session, staged):
             sealed, size = session, session.offset
-            # What is kept is the blob already where a closing PUT has no body, or is repeated.
-            if session.digest != digest:
+            # A closing PUT that is repeated brings its last chunk again.
+            if not (session.sealed and session.digest == digest):
                 _check_order(session, content_range)
                 intake = Intake(pieces, self._hasher(session, digest.algorithm), content_range)
                 sealed, size = await self._seal(session, staged, intake, digest)
@@ -127,16 +127,16 @@ class Uploads:
         if intake.vanished:
             await self._advance(session, size, intake)
             intake.finish()
-        if await _digest(staged, size, intake, digest.algorithm) != digest:
+        if await _digest(staged, session, size, intake, digest.algorithm) != digest:
             await self.cancel(session.repository, session.id)
             raise DigestInvalid("the uploaded bytes have another digest")
-        if session.offset == 0:
+        if session.offset == 0 or (size == session.offset and session.digest == digest):
             return session, size
         # The staged bytes are about to become a blob. If we die before the session ends, it must not count on bytes
         # that are no longer staged: it says that it has them all, and the closing PUT can be repeated.
-        if not await self._meta.advance_upload(session, size, digest):
+        if not await self._meta.advance_upload(session, size, digest, sealed=True):
             raise _unknown()
-        return replace(session, offset=size, digest=digest), size
+        return replace(session, offset=size, digest=digest, sealed=True), size
 
     async def push(self, name: RepositoryName, digest: Digest, pieces: AsyncIterator[bytes]) -> Blob:
         """Take in a whole blob in one request: a session that lives as long as the call.
@@ -219,10 +219,14 @@ async def _stage(staged: StagedUpload, session: UploadSession, intake: Intake) -
         return await staged.append(session.offset, pieces)
 
 
-async def _digest(staged: StagedUpload, size: int, intake: Intake, algorithm: Algorithm) -> Digest:
-    """The digest of all staged bytes: of the hasher that has seen them, or by reading them again."""
+async def _digest(
+    staged: StagedUpload, session: UploadSession, size: int, intake: Intake, algorithm: Algorithm
+) -> Digest:
+    """The digest of all staged bytes, from the first source that has it."""
     if intake.hasher is not None:
         return intake.hasher.digest()
+    if size == session.offset and session.digest is not None and session.digest.algorithm is algorithm:
+        return session.digest
     hasher = Hasher(algorithm)
     async for piece in staged.read(size):
         await asyncio.to_thread(hasher.update, piece)

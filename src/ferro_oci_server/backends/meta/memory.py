@@ -320,11 +320,13 @@ class InMemoryRegistryMeta:
         session = self._uploads.get(upload)
         return session if session is not None and session.repository == name else None
 
-    async def advance_upload(self, session: UploadSession, offset: int, digest: Digest | None) -> bool:
+    async def advance_upload(
+        self, session: UploadSession, offset: int, digest: Digest | None, *, sealed: bool = False
+    ) -> bool:
         """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it."""
         if not await self._is_unmoved(session):
             return False
-        self._uploads[session.id] = replace(self._uploads[session.id], offset=offset, digest=digest)
+        self._uploads[session.id] = replace(session, offset=offset, digest=digest, sealed=sealed)
         self._reviews.wait(ReviewKind.UPLOAD, "", [session.id])
         return True
 

@@ -148,6 +148,7 @@ uploads = Table(
     Column("digest", _Bytewise),
     Column("started_at", _Number, nullable=False),
     Column("updated_at", _Number, nullable=False),
+    Column("sealed", _Number, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

@@ -196,13 +196,15 @@ class SqliteRegistryMeta:
         row = self._one(self._statements.upload, repository=name, id=upload)
         if row is None:
             return None
-        algorithm, offset, digest = row
-        return UploadSession(upload, name, Algorithm(algorithm), offset, digest and Digest(digest))
+        algorithm, offset, digest, sealed = row
+        return UploadSession(upload, name, Algorithm(algorithm), offset, digest and Digest(digest), bool(sealed))
 
-    async def advance_upload(self, session: UploadSession, offset: int, digest: Digest | None) -> bool:
+    async def advance_upload(
+        self, session: UploadSession, offset: int, digest: Digest | None, *, sealed: bool = False
+    ) -> bool:
         """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it."""
         return await self._writer.run(
-            lambda connection: self._mutations.advance_upload(connection, session, offset, digest)
+            lambda connection: self._mutations.advance_upload(connection, session, offset, digest, sealed=sealed)
         )
 
     async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:

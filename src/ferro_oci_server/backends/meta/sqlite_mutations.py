@@ -96,13 +96,20 @@ class Mutations:
             algorithm=session.algorithm,
             offset=session.offset,
             digest=session.digest,
+            sealed=int(session.sealed),
             started_at=now,
             updated_at=now,
         )
         self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
 
     def advance_upload(
-        self, connection: sqlite3.Connection, session: UploadSession, offset: int, digest: Digest | None
+        self,
+        connection: sqlite3.Connection,
+        session: UploadSession,
+        offset: int,
+        digest: Digest | None,
+        *,
+        sealed: bool,
     ) -> bool:
         """Move a session, if it has not moved."""
         self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
@@ -114,6 +121,7 @@ class Mutations:
             offset=session.offset,
             new_offset=offset,
             new_digest=digest,
+            new_sealed=int(sealed),
             now=self._now(),
         )
 

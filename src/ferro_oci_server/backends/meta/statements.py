@@ -192,7 +192,9 @@ class Statements(Compiler):
         self.repository_id = self.compile(select(repositories.c.id).where(_in_repository))
         self.linked_blob = self.compile(_linked_blob(_in_repository))
         self.blob_linked_anywhere = self.compile(_blob_linked_anywhere())
-        self.upload = self.compile(select(uploads.c.algorithm, uploads.c.offset, uploads.c.digest).where(_the_session))
+        self.upload = self.compile(
+            select(uploads.c.algorithm, uploads.c.offset, uploads.c.digest, uploads.c.sealed).where(_the_session)
+        )
         self.upload_count = self.compile(select(func.count()).select_from(uploads))
 
     def _prepare_manifests(self) -> None:
@@ -251,7 +253,12 @@ class Statements(Compiler):
         self.advance_upload = self.compile(
             update(uploads)
             .where(_unmoved_session)
-            .values(offset=number("new_offset"), digest=text("new_digest"), updated_at=number("now"))
+            .values(
+                offset=number("new_offset"),
+                digest=text("new_digest"),
+                sealed=number("new_sealed"),
+                updated_at=number("now"),
+            )
         )
         self.complete_upload = self.compile(delete(uploads).where(_unmoved_session))
         self.delete_upload = self.compile(delete(uploads).where(_the_session))

@@ -1,4 +1,4 @@
-"""What garbage collection keeps account of, and what is known of damage."""
+"""What garbage collection keeps account of, what is known of damage, and uploads whose end was begun."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -50,4 +50,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", name="pk_collected"),
         sqlite_with_rowid=False,
     )
+    op.add_column("uploads", sa.Column("sealed", _NUMBER, nullable=False, server_default="0"))
     op.add_column("blobs", sa.Column("suspect", _NUMBER, nullable=False, server_default="0"))
