@@ -15,6 +15,7 @@ the suites in ``ferro_oci_server.testing``.
 from typing import TYPE_CHECKING, Any
 
 from ferro_oci_server.api.app import Router, router
+from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.api.requests import MAX_BODY_BYTES
 from ferro_oci_server.core.policy import MissingReferences
@@ -68,6 +69,7 @@ __all__ = [
     "FsBlobStore",
     "InMemoryBlobStore",
     "InMemoryRegistryMeta",
+    "Limits",
     "ManifestInfo",
     "ManifestRecord",
     "MissingReferences",

@@ -20,6 +20,9 @@ PREFIX = "FERRO_OCI_"
 """What the name of every environment variable begins with."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+# What SQLite and file systems count with.
+_MANY = 2**63 - 1
+
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WORDS = {
     "true": True,
@@ -143,6 +146,40 @@ class Config:
         _time, "24h", "How long the bytes of a removed blob are kept, from where they can be brought back."
     )
     collection_interval: float = _setting(_time, "60s", "How often garbage is looked for.")
+    read_only: bool = _setting(_switch, "false", "Whether everything that changes something is refused, with 405.")
+    header_seconds: int = _setting(
+        _number(1, 3600), "30", "How long the head of a request may take, and a connection may lie idle before it."
+    )
+    body_idle_seconds: int = _setting(
+        _number(1, 3600), "30", "How long a body may bring nothing before it is cut off, with 408; what came is kept."
+    )
+    body_grace_seconds: int = _setting(
+        _number(1, 3600), "60", "How long a body may be slower than body_min_bytes_per_second before it is cut off."
+    )
+    body_min_bytes_per_second: int = _setting(
+        _number(0, _MANY), "1024", "What a body must bring on average, while it is waited for. 0: anything."
+    )
+    response_idle_seconds: int = _setting(
+        _number(1, 3600), "30", "How long a client may take nothing of a response before its connection is ended."
+    )
+    response_piece_seconds: int = _setting(
+        _number(1, 3600), "300", "How long a client may take for a piece of a response, which has a megabyte."
+    )
+    max_connections: int = _setting(
+        _number(1, 1_000_000), "1000", "Connections of each worker at a time; more wait until one of them ends."
+    )
+    max_concurrent_requests: int = _setting(
+        _number(0, _MANY), "500", "Requests of each worker at a time; more are answered with 503. 0: any number."
+    )
+    max_open_uploads: int = _setting(
+        _number(0, _MANY), "10000", "Open upload sessions; starting more is answered with 429. 0: any number."
+    )
+    max_blob_bytes: int = _setting(_number(0, _MANY), "0", "The largest blob; more is refused with 413. 0: any size.")
+    min_free_bytes: int = _setting(
+        _number(0, _MANY),
+        "16777216",
+        "What stays free on the disk of storage_dir; with less, new content is refused with 507. 0: nothing.",
+    )
     metrics: bool = _setting(_switch, "true", "Whether /metrics is served.")
     access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
     log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")

@@ -10,23 +10,26 @@ import asyncio
 import logging
 import logging.config
 import os
+import resource
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
 from ferro_oci_server.api.access_log import log_exchange
-from ferro_oci_server.api.app import Router, router
+from ferro_oci_server.api.app import Receive, Router, Scope, Send, router
+from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
@@ -37,15 +40,12 @@ from ferro_oci_server.core.collector import Grace
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
 from ferro_oci_server.core.state import AppState
 
-__all__ = ["build_app", "open_state", "serve"]
+__all__ = ["build_app", "limits_of", "open_state", "serve"]
 
 _DATABASE = "registry.db"
 
 # Where a folder is memory, so that several workers can share what one would keep in its own.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
-
-# Peers that send nothing for so long are not clients (HARDENING: slow headers).
-_HEADER_MILLISECONDS = 10_000
 
 _log = logging.getLogger("ferro_oci_server")
 
@@ -76,7 +76,7 @@ def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
 def build_app(config: Config) -> Router:
     """The application that the command serves: the API, the probes, and metrics and access log where wanted."""
     observers = [log_exchange] if config.access_log else []
-    app = router(open_state(config), observers=observers).merge(probe_routes())
+    app = router(open_state(config), observers=observers, limits=limits_of(config)).merge(probe_routes())
     if config.metrics:
         # Its library decides when it is imported whether workers share their numbers.
         from ferro_oci_server.api.metrics import metrics_routes  # noqa: PLC0415
@@ -101,8 +101,11 @@ def serve(config: Config) -> None:
             port=config.listen.port,
             interface=Interfaces.ASGI,
             workers=config.workers,
+            # HTTP/2 needs TLS with all clients; while the server waits to see which it is, it has no deadline.
+            http=HTTPModes.http1,
             websockets=False,
-            http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS),
+            backpressure=config.max_connections,
+            http1_settings=HTTP1Settings(header_read_timeout=config.header_seconds * 1000),
             log_level=LogLevels(config.log_level),
             log_dictconfig=_logging(config),
             workers_kill_timeout=config.shutdown_seconds,
@@ -110,13 +113,48 @@ def serve(config: Config) -> None:
         server.serve(target_loader=partial(_load, shared), wrap_loader=False)
 
 
-def _load(config: Config) -> Router:
+def limits_of(config: Config) -> Limits:
+    """The settings that are the application's: they have the names of its limits."""
+    return Limits(**{limit.name: getattr(config, limit.name) for limit in fields(Limits)})
+
+
+def _load(config: Config) -> "_Worker":
     """Build the application in a worker that was just forked."""
     # Until the server listens for them, signals would go to a copy of the parent's handlers, which nobody looks at: the
     # worker would miss the end, and be waited for in vain.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    return build_app(config)
+    # Many systems give a process 1024 open files and let it have more: connections and blobs need one each.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return _Worker(build_app(config), config.response_idle_seconds)
+
+
+class _Worker:
+    """An application, and a deadline that its server does not have.
+
+    What the server has taken over to send, it keeps until it is taken off its hands: a connection whose peer is there
+    and does not read would last for ever. The system can end it, if it is told to; the listening socket hands that
+    on to its connections.
+    """
+
+    def __init__(self, app: Router, idle_seconds: int) -> None:
+        self._app = app
+        self._idle_milliseconds = idle_seconds * 1000
+        self._is_told = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The server opens its socket behind the start of the application's lifespan.
+        if not self._is_told and scope["type"] == "http":
+            self._is_told = True
+            self._tell_system()
+        await self._app(scope, receive, send)
+
+    def _tell_system(self) -> None:
+        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 (only the names, which are numbers)
+            # Most are no such sockets, and refuse.
+            with suppress(OSError), socket.fromfd(int(number), socket.AF_INET, socket.SOCK_STREAM) as handle:
+                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_milliseconds)
 
 
 async def _prepare(config: Config) -> None:

@@ -1,6 +1,6 @@
 """The ASGI application: routes looked up, requests answered, errors rendered, exchanges observed.
 
-server -> Router.__call__ -> match -> handler -> service
+server -> Router.__call__ -> match -> admission -> handler -> service
                 +-- one response, or one error in the specification's shape -- observers
 """
 
@@ -13,15 +13,18 @@ from typing import Any
 from uuid import uuid4
 
 from ferro_oci_server.api import responses, routes
+from ferro_oci_server.api.admission import Admission
+from ferro_oci_server.api.deadlines import ReaderStalled, deliver
 from ferro_oci_server.api.exchange import Exchange, Observer
 from ferro_oci_server.api.handlers import base, blobs, catalog, manifests, referrers, tags, uploads
+from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.requests import Request
 from ferro_oci_server.api.responses import Response
 from ferro_oci_server.api.routes import Route
 from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.ports import StoreError
 from ferro_oci_server.core.state import AppState
-from ferro_oci_server.oci.errors import EndpointUnknown, MethodNotAllowed, OciError
+from ferro_oci_server.oci.errors import EndpointUnknown, MethodNotAllowed, OciError, RegistryReadOnly
 from ferro_oci_server.oci.ranges import ByteRange
 
 __all__ = ["ROUTES", "Router", "router"]
@@ -54,6 +57,8 @@ ROUTES: tuple[Route, ...] = (
     Route(routes.UPLOAD, "DELETE", uploads.cancel, "end-14"),
 )
 
+_READING = frozenset({"GET", "HEAD"})
+
 _API_VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 
 _log = logging.getLogger("ferro_oci_server")
@@ -70,8 +75,12 @@ class Router:
         table: Iterable[Route],
         state: AppState | None = None,
         observers: Iterable[Observer] = (),
+        limits: Limits | None = None,
     ) -> None:
         self._state = state
+        self._limits = limits
+        self._bounds = limits or Limits()
+        self._admission = Admission(self._bounds)
         self._observers = tuple(observers)
         self._routes = tuple(table)
         self._methods: dict[str, dict[str, routes.Handler]] = {}
@@ -79,11 +88,12 @@ class Router:
             self._methods.setdefault(route.pattern, {})[route.method] = route.handler
 
     def merge(self, other: "Router") -> "Router":
-        """A router with the routes and observers of both, on the state of the one that has one."""
+        """A router with the routes and observers of both, on the state and the limits of the one that has them."""
         return Router(
             (*self._routes, *other._routes),
             self._state or other._state,
             (*self._observers, *other._observers),
+            self._limits or other._limits,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,20 +107,16 @@ class Router:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        request = Request(scope, receive)
+        request = Request(scope, receive, self._bounds)
         exchange = Exchange(request)
-        response = await self._answer(request, exchange)
-        response.headers.append(_API_VERSION)
-        exchange.status = response.status
+        self._admission.running += 1
         try:
-            await _send(response, request, exchange, send)
-        except StoreError as exc:
-            # The head is gone, so all that can be said is said by ending the connection before the body ends.
-            self._note(exc, exchange)
-            raise
+            response = await self._answer(request, exchange)
+            response.headers.append(_API_VERSION)
+            exchange.status = response.status
+            await self._respond(response, exchange, send)
         finally:
-            if response.reader is not None:
-                await response.reader.close()
+            self._admission.running -= 1
             exchange.seconds = perf_counter() - started
             for observe in self._observers:
                 observe(exchange)
@@ -118,15 +124,31 @@ class Router:
     async def _answer(self, request: Request, exchange: Exchange) -> Response:
         try:
             request.check()
-            return await self._find(request, exchange)(self._required_state, request)
+            handler = await self._admit(request, exchange)
+            return await handler(self._required_state, request)
         except OciError as exc:
             return responses.error(exc, request.root)
         except ClientVanished:
+            if request.stalled:
+                return responses.too_slow(request.root, request.has_own_connection)
             exchange.vanished = True
             return Response(400, [])
         except Exception as exc:
             self._note(exc, exchange)
             return responses.error(exc, request.root, exchange.reference)
+
+    async def _respond(self, response: Response, exchange: Exchange, send: Send) -> None:
+        """Send a response. Once its head is gone, all that can be said is said by ending it before its body ends."""
+        try:
+            await _send(response, exchange, send, self._bounds.response_piece_seconds)
+        except ReaderStalled:
+            exchange.vanished = True
+        except StoreError as exc:
+            self._note(exc, exchange)
+            raise
+        finally:
+            if response.reader is not None:
+                await response.reader.close()
 
     @staticmethod
     def _note(exc: Exception, exchange: Exchange) -> None:
@@ -136,7 +158,8 @@ class Router:
         level = logging.WARNING if isinstance(exc, StoreError) else logging.ERROR
         _log.log(level, "request failed", exc_info=exc, extra={"reference": exchange.reference})
 
-    def _find(self, request: Request, exchange: Exchange) -> routes.Handler:
+    async def _admit(self, request: Request, exchange: Exchange) -> routes.Handler:
+        """The handler of a request that may go on now."""
         target = routes.match(request.path)
         methods = self._methods.get(target.pattern)
         if methods is None:
@@ -146,6 +169,13 @@ class Router:
         if handler is None:
             raise MethodNotAllowed(sorted(methods))
         request.name, request.tail = target.name, target.tail
+        if target.pattern.startswith(routes.BASE):
+            # Probes and metrics are answered under any load: who asks for them wants to know of it.
+            self._admission.check_load()
+        if request.method not in _READING:
+            if self._bounds.read_only:
+                raise RegistryReadOnly(sorted(_READING & methods.keys()))
+            await self._admission.check_room(target.pattern, request.method, self._required_state)
         return handler
 
     @property
@@ -165,13 +195,13 @@ class Router:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _send(response: Response, request: Request, exchange: Exchange, send: Send) -> None:
+async def _send(response: Response, exchange: Exchange, send: Send, seconds: float) -> None:
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    reader = response.reader
+    reader, request = response.reader, exchange.request
     if reader is None or request.method == "HEAD":
         body = b"" if request.method == "HEAD" else response.body
         exchange.sent = len(body)
-        await send({"type": "http.response.body", "body": body})
+        await deliver(send, body, seconds, more=False)
         return
     part = response.byte_range or ByteRange(0, reader.size)
     gone = asyncio.ensure_future(request.gone())
@@ -183,12 +213,12 @@ async def _send(response: Response, request: Request, exchange: Exchange, send: 
                     exchange.vanished = True
                     return
                 exchange.sent += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+                await deliver(send, piece, seconds, more=True)
+        await deliver(send, b"", seconds, more=False)
     finally:
         gone.cancel()
 
 
-def router(state: AppState, *, observers: Iterable[Observer] = ()) -> Router:
+def router(state: AppState, *, observers: Iterable[Observer] = (), limits: Limits | None = None) -> Router:
     """The API of a registry on ``state``, open to everybody: authentication is middleware above it."""
-    return Router(ROUTES, state, observers)
+    return Router(ROUTES, state, observers, limits)

@@ -21,7 +21,7 @@ class Exchange:
         self.sent = 0
         """How many bytes of the body were sent; ``request.received`` has the other way."""
         self.vanished = False
-        """Whether the client went away before it had sent its body."""
+        """Whether the client went away, or is taken for gone, before it had sent its body or taken the response's."""
         self.error: Exception | None = None
         """What went wrong here, where the status is 5xx."""
         self.reference = ""

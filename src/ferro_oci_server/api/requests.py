@@ -12,10 +12,13 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote
 
+from ferro_oci_server.api.deadlines import Pace
+from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.records import Condition, UploadId
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import (
+    BlobTooLarge,
     DigestInvalid,
     ManifestTooLarge,
     NameInvalid,
@@ -38,6 +41,7 @@ _MAX_HEADER_BYTES = 32 * 1024
 _MAX_HEADERS = 100
 _MAX_PARAMETERS = 200
 _MAX_TAGS = 100
+_MAX_AUTHORIZATION = 16 * 1024
 
 _MAX_PAGE = 1000
 _LENGTH = re.compile(rb"[0-9]{1,19}")
@@ -59,16 +63,19 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 class Request:
     """One request. ``name`` and ``tail`` are what stands in the places of its path's pattern, undecoded."""
 
-    __slots__ = ("_receive", "_scope", "headers", "method", "name", "received", "tail")
+    __slots__ = ("_limits", "_receive", "_scope", "headers", "method", "name", "received", "stalled", "tail")
 
-    def __init__(self, scope: Mapping[str, Any], receive: Any) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Any, limits: Limits) -> None:
         self._scope = scope
+        self._limits = limits
         self._receive = receive
         self.method: str = scope["method"]
         self.name = ""
         self.tail = ""
         self.received = 0
         """How many bytes of its body have been read."""
+        self.stalled = False
+        """Whether the client is taken for gone because its body stopped, or trickled."""
         self.headers: dict[bytes, bytes] = {}
 
     def check(self) -> None:
@@ -96,11 +103,9 @@ class Request:
         host = headers.get(b"host")
         if host is None or _HOST.fullmatch(host) is None:
             raise RequestInvalid("there must be one Host")
-        length = headers.get(b"content-length")
-        if length is not None and _LENGTH.fullmatch(length) is None:
-            raise RequestInvalid("Content-Length is a number of bytes")
-        if b"transfer-encoding" in headers and (b"content-length" in headers or scope["http_version"] == "1.0"):
-            raise RequestInvalid("Transfer-Encoding stands alone, and in HTTP/1.1")
+        if len(headers.get(b"authorization", b"")) > _MAX_AUTHORIZATION:
+            raise RequestTooLarge("Authorization is too long")
+        _check_framing(headers, scope["http_version"])
 
     @property
     def path(self) -> str:
@@ -114,6 +119,11 @@ class Request:
     def root(self) -> str:
         """The path where the application is mounted, encoded; empty as a rule."""
         return quote(self._scope.get("root_path", ""), safe=_PATH).rstrip("/")
+
+    @property
+    def has_own_connection(self) -> bool:
+        """Whether no other request shares its connection, as in HTTP/1, so that closing it ends nothing else."""
+        return self._scope["http_version"] in ("1.0", "1.1")
 
     @property
     def client(self) -> str:
@@ -276,22 +286,17 @@ class Request:
             return None
         return Condition(match=_entity_tags(match), none_match=_entity_tags(none_match))
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body, a piece at a time.
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body, which is of a blob, a piece at a time.
 
         Raises:
-            ClientVanished: the client went away before it had sent it all.
+            BlobTooLarge: it is, or claims to be, larger than a blob may be.
+            ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientVanished
-            more = message.get("more_body", False)
-            piece = message.get("body", b"")
-            if piece:
-                self.received += len(piece)
-                yield piece
+        most = self._limits.max_blob_bytes
+        if most and self._announced > most:
+            raise _blob_too_large(most)
+        return self._body(most)
 
     async def gone(self) -> None:
         """Wait until the client goes away, or the server cannot tell; what may still come is dropped."""
@@ -304,17 +309,39 @@ class Request:
 
         Raises:
             ManifestTooLarge: it is, or claims to be, larger than ``MAX_BODY_BYTES``.
-            ClientVanished: the client went away before it had sent it all.
+            ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
-        announced = self.header(b"content-length")
-        if announced is not None and int(announced) > MAX_BODY_BYTES:
+        if self._announced > MAX_BODY_BYTES:
             raise ManifestTooLarge("a manifest is at most 4 MiB")
         content = bytearray()
-        async for piece in self.pieces():
+        async for piece in self._body():
             content += piece
             if len(content) > MAX_BODY_BYTES:
                 raise ManifestTooLarge("a manifest is at most 4 MiB")
         return bytes(content)
+
+    @property
+    def _announced(self) -> int:
+        """How long the body claims to be; 0 where it does not."""
+        return int(self.headers.get(b"content-length", b"0"))
+
+    async def _body(self, most: int = 0) -> AsyncIterator[bytes]:
+        pace, more = Pace(self._limits), True
+        while more:
+            try:
+                message = await pace.next(self._receive, self.received)
+            except TimeoutError:
+                self.stalled = True
+                raise ClientVanished from None
+            if message["type"] == "http.disconnect":
+                raise ClientVanished
+            more = message.get("more_body", False)
+            piece = message.get("body", b"")
+            if piece:
+                self.received += len(piece)
+                if most and self.received > most:
+                    raise _blob_too_large(most)
+                yield piece
 
 
 _ONCE = frozenset(
@@ -328,6 +355,18 @@ _ONCE = frozenset(
         b"transfer-encoding",
     }
 )
+
+
+def _check_framing(headers: Mapping[bytes, bytes], version: str) -> None:
+    length = headers.get(b"content-length")
+    if length is not None and _LENGTH.fullmatch(length) is None:
+        raise RequestInvalid("Content-Length is a number of bytes")
+    if b"transfer-encoding" in headers and (length is not None or version == "1.0"):
+        raise RequestInvalid("Transfer-Encoding stands alone, and in HTTP/1.1")
+
+
+def _blob_too_large(most: int) -> BlobTooLarge:
+    return BlobTooLarge(f"a blob is at most {most} bytes")
 
 
 def _entity_tags(header: str | None) -> frozenset[str] | None:

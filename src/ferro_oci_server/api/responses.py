@@ -3,6 +3,7 @@
 Paths are relative, and made from validated parts only: no header of the request is ever echoed.
 """
 
+import errno
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ from ferro_oci_server.core.ports import BlobReader, StoreUnavailable
 from ferro_oci_server.core.records import Blob, ManifestInfo, ManifestRecord, StoredManifest, UploadSession
 from ferro_oci_server.oci.descriptor import Descriptor
 from ferro_oci_server.oci.digest import Digest
-from ferro_oci_server.oci.errors import MethodNotAllowed, OciError, RangeNotSatisfiable, UploadOutOfOrder
+from ferro_oci_server.oci.errors import (
+    MethodNotAllowed,
+    OciError,
+    RangeNotSatisfiable,
+    RequestTooSlow,
+    StorageFull,
+    TooManyRequests,
+    UploadOutOfOrder,
+)
 from ferro_oci_server.oci.media_types import OCI_IMAGE_INDEX, OCTET_STREAM
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.ranges import ByteRange
@@ -35,6 +44,7 @@ __all__ = [
     "referrers",
     "tags",
     "text",
+    "too_slow",
     "upload_accepted",
     "upload_cancelled",
     "upload_status",
@@ -49,6 +59,13 @@ _UNTRUSTED: Headers = [
 ]
 
 _RETRY_AFTER = b"2"
+
+# Somebody has to make room.
+_RETRY_WHEN_FULL = b"60"
+
+# The disk, a quota, and SQLite's own word for either (SQLITE_FULL).
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL_DATABASE = 13
 
 
 @dataclass(slots=True)
@@ -82,12 +99,22 @@ def error(exc: Exception, root: str, reference: str = "") -> Response:
         if exc.detail is not None:
             entry["detail"] = exc.detail
         return json_response(exc.status, {"errors": [entry]}, _error_headers(exc, root))
-    if isinstance(exc, StoreUnavailable):
+    if isinstance(exc, StoreUnavailable) and _is_full(exc):
+        status, message, headers = 507, "the storage is full", [(b"retry-after", _RETRY_WHEN_FULL)]
+    elif isinstance(exc, StoreUnavailable):
         status, message, headers = 503, "the registry cannot do this now", [(b"retry-after", _RETRY_AFTER)]
     else:
         status, message, headers = 500, "the registry failed", []
     entry = {"code": "UNKNOWN", "message": message, "detail": {"reference": reference}}
     return json_response(status, {"errors": [entry]}, headers)
+
+
+def too_slow(root: str, closing: bool) -> Response:
+    """408 for a body that is not waited for any more; with ``closing`` the connection ends behind it."""
+    response = error(RequestTooSlow("the body does not come"), root)
+    if closing:
+        response.headers.append((b"connection", b"close"))
+    return response
 
 
 def manifest(stored: StoredManifest) -> Response:
@@ -253,7 +280,19 @@ def _error_headers(exc: OciError, root: str) -> Headers:
         return [(b"content-range", b"bytes */%d" % exc.size)]
     if isinstance(exc, MethodNotAllowed):
         return [(b"allow", ", ".join(exc.allowed).encode("ascii"))]
+    if isinstance(exc, TooManyRequests | StorageFull):
+        return [(b"retry-after", b"%d" % exc.retry_after)]
     return []
+
+
+def _is_full(exc: BaseException | None) -> bool:
+    """Whether there was no room, as what an error was caused by tells."""
+    while exc is not None:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code == _FULL_DATABASE or (isinstance(exc, OSError) and exc.errno in _FULL):
+            return True
+        exc = exc.__cause__
+    return False
 
 
 def _next(path: str, parameters: Mapping[str, Any], last: str | None) -> Headers:

@@ -10,6 +10,7 @@
     │   └── UploadOutOfOrder    416 BLOB_UPLOAD_INVALID, and where to go on
     ├── UploadUnknown           404 BLOB_UPLOAD_UNKNOWN
     ├── SizeInvalid             400 SIZE_INVALID
+    │   └── BlobTooLarge        413 SIZE_INVALID
     ├── RangeNotSatisfiable     416 SIZE_INVALID, and the size there is
     ├── ManifestInvalid         400 MANIFEST_INVALID
     │   └── ManifestTooLarge    413 MANIFEST_INVALID
@@ -17,10 +18,15 @@
     ├── ManifestBlobUnknown     404 MANIFEST_BLOB_UNKNOWN, and the digests
     ├── PreconditionFailed      412 DENIED
     ├── RequestInvalid          400 UNSUPPORTED
-    ├── RequestTooLarge         431 UNSUPPORTED
-    ├── TargetTooLong           414 UNSUPPORTED
+    │   ├── RequestTooLarge     431 UNSUPPORTED
+    │   ├── RequestTooSlow      408 UNSUPPORTED
+    │   └── TargetTooLong       414 UNSUPPORTED
     ├── EndpointUnknown         404 UNSUPPORTED
-    └── MethodNotAllowed        405 UNSUPPORTED, and the methods allowed
+    ├── MethodNotAllowed        405 UNSUPPORTED, and the methods allowed
+    │   └── RegistryReadOnly    405 UNSUPPORTED, and the methods allowed
+    ├── TooManyRequests         429 TOOMANYREQUESTS, and when to come again
+    │   └── Overloaded          503 TOOMANYREQUESTS, and when to come again
+    └── StorageFull             507 DENIED, and when to come again
 
 A class has one code and one status: another status is another class. The codes are the specification's fourteen,
 and no others: it forbids them.
@@ -33,6 +39,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 __all__ = [
+    "BlobTooLarge",
     "BlobUnknown",
     "DigestInvalid",
     "EndpointUnknown",
@@ -45,13 +52,18 @@ __all__ = [
     "NameUnknown",
     "OciError",
     "OciErrorCode",
+    "Overloaded",
     "PreconditionFailed",
     "RangeNotSatisfiable",
+    "RegistryReadOnly",
     "RequestInvalid",
     "RequestTooLarge",
+    "RequestTooSlow",
     "SizeInvalid",
+    "StorageFull",
     "TagInvalid",
     "TargetTooLong",
+    "TooManyRequests",
     "UploadInvalid",
     "UploadOutOfOrder",
     "UploadUnknown",
@@ -153,6 +165,12 @@ class SizeInvalid(OciError):
     code, status = OciErrorCode.SIZE_INVALID, 400
 
 
+class BlobTooLarge(SizeInvalid):
+    """Raised when a blob is larger than this registry takes, as soon as that is known."""
+
+    status = 413
+
+
 class RangeNotSatisfiable(OciError):
     """Raised when the part of a blob that is asked for begins behind its end; carries its size."""
 
@@ -215,6 +233,12 @@ class RequestTooLarge(RequestInvalid):
     status = 431
 
 
+class RequestTooSlow(RequestInvalid):
+    """Raised when the body stops before its end, or comes slower than any client's."""
+
+    status = 408
+
+
 class TargetTooLong(RequestInvalid):
     """Raised when path and query are longer than any client sends."""
 
@@ -232,6 +256,39 @@ class MethodNotAllowed(OciError):
 
     code, status = OciErrorCode.UNSUPPORTED, 405
 
-    def __init__(self, allowed: Sequence[str]) -> None:
-        super().__init__("this endpoint does not have that method")
+    def __init__(self, allowed: Sequence[str], message: str = "this endpoint does not have that method") -> None:
+        super().__init__(message)
         self.allowed = tuple(allowed)
+
+
+class RegistryReadOnly(MethodNotAllowed):
+    """Raised when a method would change something where nothing may be; carries the methods that do not."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(allowed, "this registry is read-only")
+
+
+class TooManyRequests(OciError):
+    """Raised when there are too many of what the request would begin; carries the seconds to wait."""
+
+    code, status = OciErrorCode.TOOMANYREQUESTS, 429
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Overloaded(TooManyRequests):
+    """Raised when as many requests are being answered as can be at a time, whoever they come from."""
+
+    status = 503
+
+
+class StorageFull(OciError):
+    """Raised when there is no room for more content, and before that is tried; carries the seconds to wait."""
+
+    code, status = OciErrorCode.DENIED, 507
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
