@@ -109,6 +109,8 @@ def serve(config: Config) -> None:
             log_level=LogLevels(config.log_level),
             log_dictconfig=_logging(config),
             workers_kill_timeout=config.shutdown_seconds,
+            # A worker that dies is replaced while others serve. One that dies again and again at once ends the command.
+            respawn_failed_workers=True,
         )
         server.serve(target_loader=partial(_load, shared), wrap_loader=False)
 

@@ -135,6 +135,7 @@ async def test_an_upload_whose_staged_bytes_are_gone_cannot_go_on() -> None:
     await blobs.discard(location.rpartition("/")[2])  # type: ignore[arg-type]
     reply = await push.client.request("PATCH", location, body=b"er")
     assert (reply.status, codes(reply)) == (404, ["BLOB_UPLOAD_UNKNOWN"])
+    assert (await push.client.request("GET", location)).status == 404
 
 
 @failures

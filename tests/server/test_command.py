@@ -3,12 +3,14 @@
 import hashlib
 import http.client
 import json
+import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,20 @@ def _wait_until_refused(registry: Registry) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("new connections are still taken")
+
+
+def test_a_worker_that_dies_is_replaced_while_the_other_serves(tmp_path: Path) -> None:
+    with serve(Setup(tmp_path / "storage", workers=2), tmp_path / "log") as registry:
+        before = _children(registry.process.pid)
+        os.kill(before[0], signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while len(set(_children(registry.process.pid)) - {before[0]}) < 2:
+            assert time.monotonic() < deadline, "the worker is not replaced"
+            # A connection that was the dead worker's is reset; the next is the other's.
+            with suppress(OSError):
+                assert registry.request("GET", "/v2/").status == 200
+        assert registry.request("GET", "/v2/").status == 200
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

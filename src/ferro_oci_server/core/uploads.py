@@ -177,7 +177,12 @@ class Uploads:
                     await self._store.discard(upload)
                     raise _unknown()
                 session = current
-                yield session, staged
+                try:
+                    yield session, staged
+                except StagedBytesMissing:
+                    # Nobody can go on from where it says that it is.
+                    await self.cancel(name, upload)
+                    raise
         except UploadBusy:
             raise _out_of_order(session) from None
         except StagedBytesMissing:

@@ -25,7 +25,7 @@ from ferro_oci_server.backends.blob.reading import FileReader
 from ferro_oci_server.backends.blob.staging import StagedFile
 from ferro_oci_server.backends.blob.threads import Threads, as_unavailable
 from ferro_oci_server.backends.blob.writing import write_pieces
-from ferro_oci_server.core.ports import StagedBytesMissing, StoreCorrupted, StoreUnavailable
+from ferro_oci_server.core.ports import StagedBytesMissing, StoreCorrupted, StoreUnavailable, UploadBusy
 from ferro_oci_server.core.records import UploadId
 from ferro_oci_server.oci.digest import Algorithm, Digest
 
@@ -54,6 +54,7 @@ class FsBlobStore:
         self._blobs = root / "blobs"
         self._uploads = root / "uploads"
         self._prefixes: set[Path] = set()
+        self._claimed: set[UploadId] = set()
         for folder in (self._blobs, self._uploads):
             as_unavailable(make_folder, folder)
             if folder.is_symlink():
@@ -101,12 +102,17 @@ class FsBlobStore:
         """
         if _UPLOAD_ID.fullmatch(upload) is None:
             raise StagedBytesMissing
+        if upload in self._claimed:
+            raise UploadBusy
+        # The lock is on the file, and a commit takes its name from it: from then on it keeps nobody out.
+        self._claimed.add(upload)
         path = self._uploads / upload
         file = StagedFile(path)
         try:
             await self._threads.run(file.open)
             yield FsStagedUpload(path, file, self._threads, self._commit)
         finally:
+            self._claimed.discard(upload)
             await self._threads.run(file.close)
 
     async def discard(self, upload: UploadId) -> None:

@@ -7,6 +7,7 @@
 """
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from ferro_oci_server.backends.meta.sqlite_mutations import Mutations
 from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations
 from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
 from ferro_oci_server.backends.meta.statements import Statement, Statements
+from ferro_oci_server.core.ports import StoreUnavailable
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
@@ -75,6 +77,7 @@ class SqliteRegistryMeta:
         prepare(path)
         self._reader = _open(path, READ_PATIENCE)
         try:
+            _sync_folder(path.parent)
             self._writer = GroupWriter(_open(path, WRITE_PATIENCE))
         except BaseException:
             self._reader.close()
@@ -269,6 +272,18 @@ class SqliteRegistryMeta:
         """Finish what was accepted and release everything; the last call."""
         await self._writer.close()
         self._reader.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the entry of the log survive a loss of power: SQLite does it, but does not look whether it worked."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise StoreUnavailable(f"{folder}: {error}") from error
 
 
 def _open(path: Path, patience: float) -> sqlite3.Connection:
