@@ -4,40 +4,53 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferro_oci_server.config import PREFIX, Config, ConfigError, settings
 from ferro_oci_server.core.ports import StoreError
 from ferro_oci_server.core.state import PACKAGE_NAME
+
+if TYPE_CHECKING:
+    from ferro_oci_server.backup import Contents
 
 __all__ = ["main"]
 
 _COMMANDS = {
     "serve": "Serve the registry. This is what is done without a command.",
     "gc": "Remove what is due now, beside a registry that serves or without one.",
+    "backup": "Copy the registry into a folder, beside a registry that serves or without one; blobs only once.",
+    "restore": "Make a storage folder of what a backup has, and verify it.",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``ferro-oci-server``; return its exit status: 0, or 2 where a setting or the storage is wrong."""
-    parsed = vars(_parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments)))
-    command, dry_run = parsed.pop("command"), parsed.pop("dry_run", False)
+    """Run ``ferro-oci-server``.
+
+    Returns:
+        Its exit status: 0; 1 where something is damaged or missing; 2 where a setting or a folder is wrong.
+    """
+    parsed = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
+    names = ("config", *(setting.name for setting in settings()))
+    flags = {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
+    run = {"serve": _serve, "gc": _collect, "backup": _back_up, "restore": _restore}[parsed.command]
     try:
-        config = Config.load({name: value for name, value in parsed.items() if value is not None})
+        return run(Config.load(flags), parsed)
     except ConfigError as exc:
         return _refuse(exc.problems)
-    try:
-        if command == "gc":
-            return _collect(config, dry_run=dry_run)
-        # The server is a large import, which wrong settings and --help need not wait for.
-        from ferro_oci_server.server import serve  # noqa: PLC0415
-
-        serve(config)
     except StoreError as exc:
         return _refuse([f"storage_dir: {exc}"])
+
+
+def _serve(config: Config, _: argparse.Namespace) -> int:
+    # The server is a large import, which wrong settings and --help need not wait for.
+    from ferro_oci_server.server import serve  # noqa: PLC0415
+
+    serve(config)
     return 0
 
 
-def _collect(config: Config, *, dry_run: bool) -> int:
+def _collect(config: Config, parsed: argparse.Namespace) -> int:
     """Print what was removed, or, dry, what becomes of everything that waits; a line each, tab-separated."""
     from ferro_oci_server.server import open_state  # noqa: PLC0415
 
@@ -47,7 +60,7 @@ def _collect(config: Config, *, dry_run: bool) -> int:
     async def collect() -> None:
         state = open_state(config)
         try:
-            async for verdict in state.collect(dry_run=dry_run):
+            async for verdict in state.collect(dry_run=parsed.dry_run):
                 fate = "remove" if verdict.removed else "keep"
                 print(
                     fate, verdict.kind, verdict.repository or "-", verdict.key, verdict.size, verdict.reason, sep="\t"
@@ -57,6 +70,44 @@ def _collect(config: Config, *, dry_run: bool) -> int:
 
     asyncio.run(collect())
     return 0
+
+
+def _back_up(config: Config, parsed: argparse.Namespace) -> int:
+    """Say what the backup has, and what of the registry was damaged."""
+    from ferro_oci_server.backup import BackupError, BackupRefused, back_up  # noqa: PLC0415
+
+    if config.storage_dir is None:
+        return _refuse(["storage_dir: there is nothing to back up without one"])
+    try:
+        saved = back_up(config.storage_dir, parsed.folder, keep=parsed.keep)
+    except BackupError as exc:
+        return _refuse([str(exc)], status=2 if isinstance(exc, BackupRefused) else 1)
+    print(
+        f"{_counted(saved.contents)}; "
+        f"copied: {saved.copied} blobs ({saved.copied_bytes} bytes); removed: {saved.removed} blobs"
+    )
+    return _refuse(saved.problems, status=1) if saved.problems else 0
+
+
+def _restore(config: Config, parsed: argparse.Namespace) -> int:
+    """Say what the registry has, and what was not as it should be."""
+    from ferro_oci_server.backup import BackupError, BackupRefused, restore  # noqa: PLC0415
+
+    if config.storage_dir is None:
+        return _refuse(["storage_dir: name the folder to restore into"])
+    try:
+        restored = restore(parsed.folder, config.storage_dir)
+    except BackupError as exc:
+        return _refuse([str(exc)], status=2 if isinstance(exc, BackupRefused) else 1)
+    print(f"{_counted(restored.contents)}; as of {restored.taken_at}")
+    return _refuse(restored.problems, status=1) if restored.problems else 0
+
+
+def _counted(contents: "Contents") -> str:
+    return (
+        f"repositories: {contents.repositories}, manifests: {contents.manifests}, tags: {contents.tags}, "
+        f"blobs: {contents.blobs} ({contents.bytes} bytes)"
+    )
 
 
 def _with_command(arguments: Sequence[str]) -> list[str]:
@@ -85,10 +136,15 @@ def _parser() -> argparse.ArgumentParser:
         for name, text in _COMMANDS.items()
     }
     parsers["gc"].add_argument("--dry-run", action="store_true", help="remove nothing, and explain each decision")
+    for name in ("backup", "restore"):
+        parsers[name].add_argument("folder", metavar="FOLDER", type=Path, help="where the backup is")
+    parsers["backup"].add_argument(
+        "--keep", action="store_true", help="keep blobs that the registry does not have any more"
+    )
     return parser
 
 
-def _refuse(problems: Sequence[str]) -> int:
+def _refuse(problems: Sequence[str], status: int = 2) -> int:
     for problem in problems:
         print(f"{PACKAGE_NAME}: {problem}", file=sys.stderr)
-    return 2
+    return status

@@ -35,14 +35,13 @@ from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
+from ferro_oci_server.backends.meta.sqlite_connection import DATABASE
 from ferro_oci_server.config import Config
 from ferro_oci_server.core.collector import Grace
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
 from ferro_oci_server.core.state import AppState
 
 __all__ = ["build_app", "limits_of", "open_state", "serve"]
-
-_DATABASE = "registry.db"
 
 # Where a folder is memory, so that several workers can share what one would keep in its own.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
@@ -70,7 +69,7 @@ def open_state(config: Config) -> AppState:
 def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
     if folder is None:
         return InMemoryBlobStore(), InMemoryRegistryMeta()
-    return FsBlobStore(folder), SqliteRegistryMeta(folder / _DATABASE)
+    return FsBlobStore(folder), SqliteRegistryMeta(folder / DATABASE)
 
 
 def build_app(config: Config) -> Router:

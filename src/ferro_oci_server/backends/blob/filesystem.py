@@ -1,43 +1,32 @@
 """A blob store in a folder.
 
     <root>/
-      blobs/sha256/ab/abcdef....<upload id>    a blob, under its digest and the upload that it was; its location is
-                                               the path behind "blobs/"
-      blobs/sha512/...                         the same
-      uploads/<upload id>                      what is staged for an upload
+      blobs/...                the blobs (``layout``)
+      uploads/<upload id>      what is staged for an upload
 
 1. A blob's file comes into being by a rename, is never written to, and is gone as a whole.
-2. No path is built from text that was not matched as a whole.
-3. What was acknowledged survives a loss of power: bytes are synced before they are counted, and the folders on both
+2. What was acknowledged survives a loss of power: bytes are synced before they are counted, and the folders on both
    sides of a rename behind it.
-4. Several workers on one machine may share a root; a staged file has one holder (``staging``).
-5. Nothing here blocks the event loop, except the constructor.
+3. Several workers on one machine may share a root; a staged file has one holder (``staging``).
+4. Nothing here blocks the event loop, except the constructor.
 """
 
 import os
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ferro_oci_server.backends.blob.folders import make_folder, sync_folder
+from ferro_oci_server.backends.blob.layout import UPLOAD_ID, BlobFolder, location_of
 from ferro_oci_server.backends.blob.reading import FileReader
 from ferro_oci_server.backends.blob.staging import StagedFile
 from ferro_oci_server.backends.blob.threads import Threads, as_unavailable
 from ferro_oci_server.backends.blob.writing import write_pieces
 from ferro_oci_server.core.ports import StagedBytesMissing, StoreCorrupted, StoreUnavailable, UploadBusy
 from ferro_oci_server.core.records import UploadId
-from ferro_oci_server.oci.digest import Algorithm, Digest
+from ferro_oci_server.oci.digest import Digest
 
 __all__ = ["FsBlobStore", "FsStagedUpload"]
-
-_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_LOCATION = re.compile(
-    rf"(?:sha256/([0-9a-f]{{2}})/\1[0-9a-f]{{62}}|sha512/([0-9a-f]{{2}})/\2[0-9a-f]{{126}})\.{_UUID}",
-    re.ASCII,
-)
-_PREFIX = re.compile(r"[0-9a-f]{2}", re.ASCII)
-_UPLOAD_ID = re.compile(_UUID, re.ASCII)
 
 
 class FsBlobStore:
@@ -51,11 +40,11 @@ class FsBlobStore:
 
     def __init__(self, root: Path) -> None:
         root = root.resolve()
-        self._blobs = root / "blobs"
+        self._blobs = BlobFolder(root)
         self._uploads = root / "uploads"
         self._prefixes: set[Path] = set()
         self._claimed: set[UploadId] = set()
-        for folder in (self._blobs, self._uploads):
+        for folder in (self._blobs.path, self._uploads):
             as_unavailable(make_folder, folder)
             if folder.is_symlink():
                 raise StoreUnavailable(f"{folder} is a symbolic link, and may lead out of the storage directory")
@@ -67,9 +56,8 @@ class FsBlobStore:
         Raises:
             StoreUnavailable: the operating system refuses.
         """
-        if _LOCATION.fullmatch(location) is None:
-            return None
-        return await FileReader.open(self._blobs / location, self._threads)
+        path = self._blobs.find(location)
+        return None if path is None else await FileReader.open(path, self._threads)
 
     async def delete(self, location: str) -> bool:
         """Remove a blob; tell whether it was there. It may be back after a loss of power.
@@ -77,9 +65,8 @@ class FsBlobStore:
         Raises:
             StoreUnavailable: the operating system refuses.
         """
-        if _LOCATION.fullmatch(location) is None:
-            return False
-        return await self._threads.run(_remove, self._blobs / location)
+        path = self._blobs.find(location)
+        return path is not None and await self._threads.run(_remove, path)
 
     async def list(self) -> AsyncIterator[str]:
         """The locations of all blobs; files that the store has not made are passed over.
@@ -87,8 +74,8 @@ class FsBlobStore:
         Raises:
             StoreUnavailable: the operating system refuses.
         """
-        for folder in await self._threads.run(_prefix_folders, self._blobs):
-            for location in await self._threads.run(_locations, self._blobs, folder):
+        for prefix in await self._threads.run(self._blobs.prefixes):
+            for location in await self._threads.run(self._blobs.locations, prefix):
                 yield location
 
     @asynccontextmanager
@@ -100,7 +87,7 @@ class FsBlobStore:
             StagedBytesMissing: it was committed or discarded meanwhile, or the id is none that was given here.
             StoreUnavailable: the operating system refuses.
         """
-        if _UPLOAD_ID.fullmatch(upload) is None:
+        if UPLOAD_ID.fullmatch(upload) is None:
             raise StagedBytesMissing
         if upload in self._claimed:
             raise UploadBusy
@@ -121,7 +108,7 @@ class FsBlobStore:
         Raises:
             StoreUnavailable: the operating system refuses.
         """
-        if _UPLOAD_ID.fullmatch(upload):
+        if UPLOAD_ID.fullmatch(upload):
             await self._threads.run(_remove, self._uploads / upload)
 
     async def check(self) -> None:
@@ -137,8 +124,8 @@ class FsBlobStore:
         await self._threads.close()
 
     def _commit(self, file: StagedFile, size: int, digest: Digest) -> str:
-        location = f"{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{file.name}"
-        target = self._blobs / location
+        location = location_of(digest, file.name)
+        target = self._blobs.path / location
         self._make_prefix(target.parent)
         try:
             file.move(size, target)
@@ -158,7 +145,7 @@ class FsBlobStore:
             self._prefixes.add(folder)
 
     def _check(self) -> None:
-        for folder in (self._blobs, self._uploads):
+        for folder in (self._blobs.path, self._uploads):
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
                 raise StoreUnavailable("the storage directory cannot be written to")
 
@@ -225,24 +212,3 @@ def _remove(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _prefix_folders(blobs: Path) -> Sequence[str]:
-    return [
-        f"{algorithm}/{prefix}"
-        for algorithm in Algorithm
-        for prefix in _names(blobs / algorithm)
-        if _PREFIX.fullmatch(prefix)
-    ]
-
-
-def _locations(blobs: Path, folder: str) -> Sequence[str]:
-    locations = (f"{folder}/{name}" for name in _names(blobs / folder))
-    return [location for location in locations if _LOCATION.fullmatch(location)]
-
-
-def _names(folder: Path) -> Sequence[str]:
-    try:
-        return [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
-        return []

@@ -18,7 +18,22 @@ from ferro_oci_server.backends.meta.migrate import HEAD, SELECT_REVISION, upgrad
 from ferro_oci_server.backends.meta.statements import Statement
 from ferro_oci_server.core.ports import StoreCorrupted, StoreError, StoreUnavailable
 
-__all__ = ["change", "change_many", "connect", "every", "one", "prepare", "translated"]
+__all__ = [
+    "DATABASE",
+    "READ_PATIENCE",
+    "WRITE_PATIENCE",
+    "change",
+    "change_many",
+    "connect",
+    "every",
+    "one",
+    "prepare",
+    "revision",
+    "translated",
+]
+
+DATABASE = "registry.db"
+"""How the file is called in a storage folder."""
 
 # Another process holds the lock for one group of writes: milliseconds. Longer than this, something hangs.
 WRITE_PATIENCE = 5.0
@@ -100,7 +115,7 @@ def prepare(path: Path, patience: float = UPGRADE_PATIENCE) -> None:
         _refuse_remains(path)
         connection = connect(path, patience, foreign_keys=False)
         try:
-            if _revision(connection) != HEAD:
+            if revision(connection) != HEAD:
                 _upgrade(connection)
         finally:
             connection.close()
@@ -128,7 +143,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _revision(connection: sqlite3.Connection) -> str | None:
+def revision(connection: sqlite3.Connection) -> str | None:
     """The revision of the tables, ``None`` for an empty file."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
