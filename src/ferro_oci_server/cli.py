@@ -7,20 +7,27 @@ from collections.abc import Sequence
 
 from ferro_oci_server.config import PREFIX, Config, ConfigError, settings
 from ferro_oci_server.core.ports import StoreError
-from ferro_oci_server.core.state import PACKAGE_NAME
+from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 
 __all__ = ["main"]
+
+_PROGRESS_SECONDS = 5
 
 _COMMANDS = {
     "serve": "Serve the registry. This is what is done without a command.",
     "gc": "Remove what is due now, beside a registry that serves or without one.",
+    "verify": "Look at everything that is kept, beside a registry that serves or without one; the status is 1 if "
+    "something is wrong.",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``ferro-oci-server``; return its exit status: 0, or 2 where a setting or the storage is wrong."""
+    """Run ``ferro-oci-server``; return its exit status.
+
+    0, or 1 where ``verify`` has found something, or 2 where a setting or the storage is wrong.
+    """
     parsed = vars(_parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments)))
-    command, dry_run = parsed.pop("command"), parsed.pop("dry_run", False)
+    command, dry_run, repair = parsed.pop("command"), parsed.pop("dry_run", False), parsed.pop("repair", False)
     try:
         config = Config.load({name: value for name, value in parsed.items() if value is not None})
     except ConfigError as exc:
@@ -28,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "gc":
             return _collect(config, dry_run=dry_run)
+        if command == "verify":
+            return _verify(config, repair=repair)
         # The server is a large import, which wrong settings and --help need not wait for.
         from ferro_oci_server.server import serve  # noqa: PLC0415
 
@@ -59,6 +68,44 @@ def _collect(config: Config, *, dry_run: bool) -> int:
     return 0
 
 
+def _verify(config: Config, *, repair: bool) -> int:
+    """Print what is wrong, a line each, tab-separated; how far it has come goes to standard error."""
+    from ferro_oci_server.server import open_state  # noqa: PLC0415
+
+    if config.storage_dir is None:
+        return _refuse(["storage_dir: there is nothing to verify without one"])
+
+    async def verify() -> int:
+        state, found = open_state(config), 0
+        telling = asyncio.create_task(_tell_progress(state))
+        try:
+            async for finding in state.verify(repair=repair):
+                found += 1
+                fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
+                print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
+        finally:
+            telling.cancel()
+            await state.close()
+        _print_progress(state, f", {found} findings")
+        return 1 if found else 0
+
+    return asyncio.run(verify())
+
+
+async def _tell_progress(state: AppState) -> None:
+    while True:
+        await asyncio.sleep(_PROGRESS_SECONDS)
+        _print_progress(state)
+
+
+def _print_progress(state: AppState, more: str = "") -> None:
+    if state.verifier is not None:
+        done = state.verifier.progress
+        size = f"{done.bytes / 2**20:.0f} MiB"
+        text = f"{done.files} files, {done.blobs} blobs ({size}), {done.manifests} manifests looked at{more}"
+        print(f"{PACKAGE_NAME}: {text}", file=sys.stderr)
+
+
 def _with_command(arguments: Sequence[str]) -> list[str]:
     """Without a command the registry is served."""
     given = list(arguments)
@@ -84,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, help=text, description=text, epilog=epilog, parents=[settings_of_all])
         for name, text in _COMMANDS.items()
     }
+    parsers["verify"].add_argument(
+        "--repair",
+        action="store_true",
+        help="bring damaged blobs back from the quarantine, or else let them be pushed again; collect unknown files",
+    )
     parsers["gc"].add_argument("--dry-run", action="store_true", help="remove nothing, and explain each decision")
     return parser
 

@@ -143,6 +143,10 @@ class Config:
         _time, "24h", "How long the bytes of a removed blob are kept, from where they can be brought back."
     )
     collection_interval: float = _setting(_time, "60s", "How often garbage is looked for.")
+    scrub_rate: int = _setting(
+        _number(0, 100_000), "10", "How many MiB a second are read in search of damaged blobs; 0 for no search."
+    )
+    scrub_interval: float = _setting(_time, "7d", "How long it rests after it has looked at every blob.")
     metrics: bool = _setting(_switch, "true", "Whether /metrics is served.")
     access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
     log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")

@@ -16,6 +16,7 @@
 
 import os
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -89,6 +90,16 @@ class FsBlobStore:
         for folder in await self._threads.run(_prefix_folders, self._blobs):
             for location in await self._threads.run(_locations, self._blobs, folder):
                 yield location
+
+    async def age(self, location: str) -> float | None:
+        """For how many seconds the file of a blob has been as it is; ``None`` where there is none.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        if _LOCATION.fullmatch(location) is None:
+            return None
+        return await self._threads.run(_age, self._blobs / location)
 
     @asynccontextmanager
     async def claim(self, upload: UploadId) -> AsyncIterator["FsStagedUpload"]:
@@ -219,6 +230,13 @@ def _remove(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _age(path: Path) -> float | None:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _prefix_folders(blobs: Path) -> Sequence[str]:
