@@ -75,21 +75,22 @@ def _verify(config: Config, *, repair: bool) -> int:
     if config.storage_dir is None:
         return _refuse(["storage_dir: there is nothing to verify without one"])
 
-    async def verify() -> int:
-        state, found = open_state(config), 0
-        telling = asyncio.create_task(_tell_progress(state))
-        try:
-            async for finding in state.verify(repair=repair):
-                found += 1
-                fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
-                print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
-        finally:
-            telling.cancel()
-            await state.close()
-        _print_progress(state, f", {found} findings")
-        return 1 if found else 0
+    return asyncio.run(_print_findings(open_state(config), repair=repair))
 
-    return asyncio.run(verify())
+
+async def _print_findings(state: AppState, *, repair: bool) -> int:
+    found = 0
+    telling = asyncio.create_task(_tell_progress(state))
+    try:
+        async for finding in state.verify(repair=repair):
+            found += 1
+            fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
+            print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
+    finally:
+        telling.cancel()
+        await state.close()
+    _print_progress(state, f", {found} findings")
+    return 1 if found else 0
 
 
 async def _tell_progress(state: AppState) -> None:
