@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 from ferro_oci_server.config import PREFIX, Config, ConfigError, settings
 from ferro_oci_server.core.ports import StoreError
-from ferro_oci_server.core.state import PACKAGE_NAME
+from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 
 if TYPE_CHECKING:
     from ferro_oci_server.backup import Contents
 
 __all__ = ["main"]
 
+_PROGRESS_SECONDS = 5
+
 _COMMANDS = {
     "serve": "Serve the registry. This is what is done without a command.",
     "gc": "Remove what is due now, beside a registry that serves or without one.",
     "backup": "Copy the registry into a folder, beside a registry that serves or without one; blobs only once.",
     "restore": "Make a storage folder of what a backup has, and verify it.",
+    "verify": "Look at everything that is kept, beside a registry that serves or without one; the status is 1 if "
+    "something is wrong.",
 }
 
 
@@ -28,12 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``ferro-oci-server``.
 
     Returns:
-        Its exit status: 0; 1 where something is damaged or missing; 2 where a setting or a folder is wrong.
+        Its exit status: 0; 1 where something is damaged or missing, or not as it should be; 2 where a setting or a
+        folder is wrong.
     """
     parsed = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
     names = ("config", *(setting.name for setting in settings()))
     flags = {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
-    run = {"serve": _serve, "gc": _collect, "backup": _back_up, "restore": _restore}[parsed.command]
+    run = {"serve": _serve, "gc": _collect, "backup": _back_up, "restore": _restore, "verify": _verify}[parsed.command]
     try:
         return run(Config.load(flags), parsed)
     except ConfigError as exc:
@@ -110,6 +115,45 @@ def _counted(contents: "Contents") -> str:
     )
 
 
+def _verify(config: Config, parsed: argparse.Namespace) -> int:
+    """Print what is wrong, a line each, tab-separated; how far it has come goes to standard error."""
+    from ferro_oci_server.server import open_state  # noqa: PLC0415
+
+    if config.storage_dir is None:
+        return _refuse(["storage_dir: there is nothing to verify without one"])
+
+    return asyncio.run(_print_findings(open_state(config), repair=parsed.repair))
+
+
+async def _print_findings(state: AppState, *, repair: bool) -> int:
+    found = 0
+    telling = asyncio.create_task(_tell_progress(state))
+    try:
+        async for finding in state.verify(repair=repair):
+            found += 1
+            fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
+            print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
+    finally:
+        telling.cancel()
+        await state.close()
+    _print_progress(state, f", {found} findings")
+    return 1 if found else 0
+
+
+async def _tell_progress(state: AppState) -> None:
+    while True:
+        await asyncio.sleep(_PROGRESS_SECONDS)
+        _print_progress(state)
+
+
+def _print_progress(state: AppState, more: str = "") -> None:
+    if state.verifier is not None:
+        done = state.verifier.progress
+        size = f"{done.bytes / 2**20:.0f} MiB"
+        text = f"{done.files} files, {done.blobs} blobs ({size}), {done.manifests} manifests looked at{more}"
+        print(f"{PACKAGE_NAME}: {text}", file=sys.stderr)
+
+
 def _with_command(arguments: Sequence[str]) -> list[str]:
     """Without a command the registry is served."""
     given = list(arguments)
@@ -135,6 +179,11 @@ def _parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, help=text, description=text, epilog=epilog, parents=[settings_of_all])
         for name, text in _COMMANDS.items()
     }
+    parsers["verify"].add_argument(
+        "--repair",
+        action="store_true",
+        help="bring damaged blobs back from the quarantine, or else let them be pushed again; collect unknown files",
+    )
     parsers["gc"].add_argument("--dry-run", action="store_true", help="remove nothing, and explain each decision")
     for name in ("backup", "restore"):
         parsers[name].add_argument("folder", metavar="FOLDER", type=Path, help="where the backup is")

@@ -180,6 +180,10 @@ class Config:
         "16777216",
         "What stays free on the disk of storage_dir; with less, new content is refused with 507. 0: nothing.",
     )
+    scrub_rate: int = _setting(
+        _number(0, 100_000), "10", "How many MiB a second are read in search of damaged blobs; 0 for no search."
+    )
+    scrub_interval: float = _setting(_time, "7d", "How long it rests after it has looked at every blob.")
     metrics: bool = _setting(_switch, "true", "Whether /metrics is served.")
     access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
     log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")

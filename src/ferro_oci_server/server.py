@@ -39,9 +39,12 @@ from ferro_oci_server.backends.meta.sqlite_connection import DATABASE
 from ferro_oci_server.config import Config
 from ferro_oci_server.core.collector import Grace
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
+from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import AppState
 
 __all__ = ["build_app", "limits_of", "open_state", "serve"]
+
+_MEBIBYTE = 1024 * 1024
 
 # Where a folder is memory, so that several workers can share what one would keep in its own.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
@@ -63,7 +66,9 @@ def open_state(config: Config) -> AppState:
         trash=config.trash_grace,
         tick=config.collection_interval,
     )
-    return AppState(blobs, meta, missing_references=config.missing_references, grace=grace)
+    # The workers share the cycle, and the rate.
+    scrub = Scrub(rate=config.scrub_rate * _MEBIBYTE / config.workers, interval=config.scrub_interval)
+    return AppState(blobs, meta, missing_references=config.missing_references, grace=grace, scrub=scrub)
 
 
 def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
+from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.sqlite_connection import connect, prepare
 from ferro_oci_server.backends.meta.statements import Statement, Statements
@@ -15,16 +16,18 @@ from ferro_oci_server.backends.meta.statements import Statement, Statements
 DIALECT = sqlite.dialect(paramstyle="qmark")
 STATEMENTS = {
     name: statement
-    for compiled in (Statements(DIALECT), ReviewStatements(DIALECT))
+    for compiled in (Statements(DIALECT), ReviewStatements(DIALECT), InspectionStatements(DIALECT))
     for name, statement in vars(compiled).items()
     if isinstance(statement, Statement)
 }
-# Counting needs every row: of the sessions that are open, of the reviews that wait, of the five kinds.
-COUNTS = {"upload_count", "waiting", "removed"}
+# Counting needs every row: of the sessions that are open, of the reviews that wait, of the five kinds, of the suspects.
+COUNTS = {"upload_count", "waiting", "removed", "suspects"}
 # The clock is a row for each minute. Its last is the first from the end; the others are looked through once a minute.
 CLOCK = {"due", "drop_ticks", "has_waited", "last_tick"}
 INDEXES = {
     "blob_linked_anywhere": "ix_repository_blobs_digest",
+    "located_blobs": "ix_blobs_location",
+    "suspects": "ix_blobs_suspects",
     "manifest_by_digest": "sqlite_autoindex_manifests_1",
     "referrer_page": "ix_manifests_referrers",
     "referrer_page_of_type": "ix_manifests_referrers_of_type",
@@ -55,11 +58,11 @@ def test_no_statement_scans_a_table_or_sorts(connection: sqlite3.Connection, nam
 
 @pytest.mark.parametrize(("name", "index"), INDEXES.items())
 def test_a_list_walks_the_index_made_for_it(connection: sqlite3.Connection, name: str, index: str) -> None:
-    assert f"{index} " in plan(connection, STATEMENTS[name])
+    assert f"{index} " in plan(connection, STATEMENTS[name]) + " "
 
 
 def test_the_same_statements_exist_for_postgresql() -> None:
     dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
-    translated = vars(Statements(dialect)) | vars(ReviewStatements(dialect))
+    translated = vars(Statements(dialect)) | vars(ReviewStatements(dialect)) | vars(InspectionStatements(dialect))
     assert STATEMENTS.keys() <= translated.keys()
     assert "$1" in translated["manifest_by_tag"].sql

@@ -98,11 +98,18 @@ async def _asked(state: AppState) -> bytes:
     """What the stores know, which is the same for all workers; nothing where they do not answer."""
     try:
         open_uploads, collected = await state.count_uploads(), await state.collected()
+        scrubbed = await state.scrub_count()
     except StoreError:
         return b""
     asked = CollectorRegistry()
-    gauge = Gauge("ferro_oci_open_uploads", "Open upload sessions.", ["package"], registry=asked)
-    gauge.labels(PACKAGE_NAME).set(open_uploads)
+    for name, text, number in (
+        ("ferro_oci_open_uploads", "Open upload sessions.", open_uploads),
+        ("ferro_oci_suspect_blobs", "Blobs that are damaged and must be pushed again.", scrubbed.suspects),
+        ("ferro_oci_scrub_cycles", "How often the scrub has looked at every blob.", scrubbed.cycles),
+        ("ferro_oci_scrubbed_blobs", "Blobs that the scrub has taken up since the registry began.", scrubbed.blobs),
+        ("ferro_oci_scrubbed_bytes", "How many bytes they had.", scrubbed.bytes),
+    ):
+        Gauge(name, text, ["package"], registry=asked).labels(PACKAGE_NAME).set(number)
     for name, text, numbers in (
         ("ferro_oci_waiting_reviews", "What waits to be looked at by the collector, by kind.", collected.waiting),
         ("ferro_oci_collected", "What the collector has removed since the registry began.", collected.removed),

@@ -3,6 +3,7 @@
 Spec: end-2, end-10, end-11.
 """
 
+from ferro_oci_server.core.integrity import CheckedReader, Integrity
 from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta
 from ferro_oci_server.core.records import Blob
 from ferro_oci_server.oci.digest import Digest
@@ -15,9 +16,10 @@ __all__ = ["Blobs"]
 class Blobs:
     """Reads, links and unlinks blobs."""
 
-    def __init__(self, store: BlobStore, meta: RegistryMeta) -> None:
+    def __init__(self, store: BlobStore, meta: RegistryMeta, integrity: Integrity) -> None:
         self._store = store
         self._meta = meta
+        self._integrity = integrity
 
     async def stat(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob:
         """What is known of a blob, without opening it.
@@ -33,19 +35,21 @@ class Blobs:
         return blob
 
     async def open(self, blob: Blob) -> BlobReader:
-        """Open a blob that ``stat`` has found, of the size that was recorded; the reader must be closed.
+        """Open a blob that ``stat`` has found; the reader must be closed, and checks the bytes if it reads them all.
 
         Raises:
-            BlobUnknown: its bytes are gone, or are not as many as they were: the client pushes them again, and that
-                repairs it.
+            BlobUnknown: its bytes are gone, or are not as many as they were. From now on ``stat`` does not find it, so
+                clients push it again, and that repairs it.
         """
         reader = await self._store.open(blob.location)
         if reader is None:
+            await self._integrity.report(blob, "its bytes are gone")
             raise _unknown()
         if reader.size != blob.size:
             await reader.close()
+            await self._integrity.report(blob, f"it has {reader.size} bytes instead of {blob.size}")
             raise _unknown()
-        return reader
+        return CheckedReader(reader, blob, self._integrity)
 
     async def mount(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
         """Link a blob of ``source``, or of any repository, in this one too; ``None`` where it is not to be had."""

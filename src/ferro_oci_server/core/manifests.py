@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ferro_oci_server.core.policy import MissingReferences
-from ferro_oci_server.core.ports import RegistryMeta
+from ferro_oci_server.core.ports import RegistryMeta, StoreCorrupted
 from ferro_oci_server.core.records import Condition, ManifestInfo, ManifestRecord, StoredManifest
 from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import DigestInvalid, ManifestUnknown
@@ -33,10 +33,16 @@ class Manifests:
 
         Raises:
             ManifestUnknown: the repository has no such tag or digest, or does not exist.
+            StoreCorrupted: it is not as it was pushed; pushing it again repairs it.
         """
         manifest = await self._meta.get_manifest(name, reference)
         if manifest is None:
             raise _unknown()
+        content, algorithm = manifest.content, manifest.digest.algorithm
+        large = len(content) > _LARGE
+        digest = await asyncio.to_thread(Digest.of, content, algorithm) if large else Digest.of(content, algorithm)
+        if digest != manifest.digest:
+            raise StoreCorrupted(f"the content of manifest {manifest.digest} in {name} is damaged")
         return manifest
 
     async def stat(self, name: RepositoryName, reference: Reference) -> ManifestInfo:

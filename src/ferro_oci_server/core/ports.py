@@ -78,7 +78,7 @@ class BlobReader(Protocol):
 
         Raises:
             StoreUnavailable: the bytes cannot be read now.
-            StoreCorrupted: there are fewer than there were.
+            StoreCorrupted: there are fewer than there were, or they are lost.
         """
         ...
 
@@ -295,10 +295,11 @@ class RegistryMeta(Protocol):
         """End an open session: record the blob, or its new location, and link it in the session's repository.
 
         The link waits for a review, by which time a manifest should refer to it. Bytes at another location that the
-        blob had until now begin to wait as superseded.
+        blob had until now begin to wait as superseded. A blob that was known to be damaged is not any more.
 
         Returns:
-            Whether the session was still open and at ``session.offset``. If not, nothing was changed.
+            Whether the session was still open and at ``session.offset``, and the bytes were not being removed as
+            something that nothing knew. If not, nothing was changed.
         """
         ...
 
@@ -357,7 +358,10 @@ class Reviews(Protocol):
         ...
 
     async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
-        """Bytes (trash or superseded) that have waited for ``age`` milliseconds, oldest first."""
+        """Bytes (trash or superseded) that have waited for ``age`` milliseconds, oldest first.
+
+        Whoever asks is about to remove them: nothing can bring them back any more.
+        """
         ...
 
     async def forget_waste(self, kind: ReviewKind, locations: Sequence[str]) -> None:

@@ -1,20 +1,24 @@
 """What an application holds: the two stores, and the services on them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ferro_oci_server.core.blobs import Blobs
 from ferro_oci_server.core.catalog import Catalog
 from ferro_oci_server.core.collector import Collector, Grace
+from ferro_oci_server.core.inspection import Inspection
+from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.manifests import Manifests
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
-from ferro_oci_server.core.records import Collected, Verdict
+from ferro_oci_server.core.records import Collected, Finding, ScrubCount, Verdict
 from ferro_oci_server.core.referrers import Referrers
+from ferro_oci_server.core.scrubber import Scrub, Scrubber
 from ferro_oci_server.core.tags import Tags
 from ferro_oci_server.core.uploads import Uploads
+from ferro_oci_server.core.verifier import Verifier
 
 __all__ = ["PACKAGE_NAME", "AppState"]
 
@@ -35,12 +39,16 @@ class AppState:
         *,
         missing_references: MissingReferences | None = None,
         grace: Grace | None = None,
+        scrub: Scrub | None = None,
     ) -> None:
         self._blob_store = blob_store
         self._registry_meta = registry_meta
-        self.blobs = Blobs(blob_store, registry_meta)
+        self._inspection = registry_meta if isinstance(registry_meta, Inspection) else None
+        integrity = Integrity(blob_store, self._inspection)
+        missing_references = missing_references or MissingReferences()
+        self.blobs = Blobs(blob_store, registry_meta, integrity)
         self.uploads = Uploads(blob_store, registry_meta)
-        self.manifests = Manifests(registry_meta, missing_references or MissingReferences())
+        self.manifests = Manifests(registry_meta, missing_references)
         self.tags = Tags(registry_meta)
         self.referrers = Referrers(registry_meta)
         self.catalog = Catalog(registry_meta)
@@ -48,12 +56,24 @@ class AppState:
         """Removes what nothing needs, where the metadata store can tell."""
         if isinstance(registry_meta, Reviews):
             self.collector = Collector(blob_store, registry_meta, self.uploads, grace or Grace())
-        self._collecting: asyncio.Task[None] | None = None
+        self.scrubber: Scrubber | None = None
+        """Looks for damaged blobs, and ``verifier`` at everything, where the metadata store can be inspected."""
+        self.verifier: Verifier | None = None
+        if self._inspection is not None:
+            self.scrubber = Scrubber(self._inspection, integrity, scrub or Scrub())
+            self.verifier = Verifier(blob_store, registry_meta, self._inspection, integrity, missing_references)
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin with what goes on in the background, on the running loop."""
-        if self.collector is not None and self._collecting is None:
-            self._collecting = asyncio.create_task(self.collector.run())
+        if self._tasks:
+            return
+        background: list[Coroutine[Any, Any, None]] = []
+        if self.collector is not None:
+            background.append(self.collector.run())
+        if self.scrubber is not None:
+            background.append(self.scrubber.run())
+        self._tasks = [asyncio.create_task(work) for work in background]
 
     async def check(self) -> None:
         """Ask both stores whether they work.
@@ -77,15 +97,27 @@ class AppState:
             return Collected({}, {}, {})
         return await self._registry_meta.collected()
 
+    async def verify(self, *, repair: bool = False) -> AsyncIterator[Finding]:
+        """Look at everything and tell of what is wrong; with ``repair``, do about damaged blobs what can be done."""
+        if self.verifier is None:
+            return
+        async for finding in self.verifier.verify(repair=repair):
+            yield finding
+
+    async def scrub_count(self) -> ScrubCount:
+        """What the scrub has done, and how many blobs must be pushed again."""
+        return ScrubCount(0, 0, 0, 0) if self._inspection is None else await self._inspection.scrub_count()
+
     async def count_uploads(self) -> int:
         """How many upload sessions are open."""
         return await self._registry_meta.count_uploads()
 
     async def close(self) -> None:
         """Finish what was accepted and release both stores; the last call."""
-        if self._collecting is not None:
-            self._collecting.cancel()
-            await asyncio.wait([self._collecting])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         try:
             await self._registry_meta.close()
         finally:

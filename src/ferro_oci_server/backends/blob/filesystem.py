@@ -12,6 +12,7 @@
 """
 
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -77,6 +78,15 @@ class FsBlobStore:
         for prefix in await self._threads.run(self._blobs.prefixes):
             for location in await self._threads.run(self._blobs.locations, prefix):
                 yield location
+
+    async def age(self, location: str) -> float | None:
+        """For how many seconds the file of a blob has been as it is; ``None`` where there is none.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        path = self._blobs.find(location)
+        return None if path is None else await self._threads.run(_age, path)
 
     @asynccontextmanager
     async def claim(self, upload: UploadId) -> AsyncIterator["FsStagedUpload"]:
@@ -212,3 +222,10 @@ def _remove(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _age(path: Path) -> float | None:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return None

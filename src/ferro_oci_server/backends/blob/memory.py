@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 
 from ferro_oci_server.core.ports import StagedBytesMissing, UploadBusy
 from ferro_oci_server.core.records import UploadId
@@ -20,6 +21,7 @@ class InMemoryBlobStore:
 
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
+        self._stored_at: dict[str, float] = {}
         self._staged: dict[UploadId, bytearray] = {}
         self._busy: set[UploadId] = set()
 
@@ -30,12 +32,17 @@ class InMemoryBlobStore:
 
     async def delete(self, location: str) -> bool:
         """Remove a blob; tell whether it was there."""
+        self._stored_at.pop(location, None)
         return self._blobs.pop(location, None) is not None
 
     async def list(self) -> AsyncIterator[str]:
         """The locations of the blobs that were there at the first step."""
         for location in tuple(self._blobs):
             yield location
+
+    async def age(self, location: str) -> float | None:
+        """For how many seconds a blob has been there; ``None`` where there is none."""
+        return monotonic() - self._stored_at[location] if location in self._blobs else None
 
     @asynccontextmanager
     async def claim(self, upload: UploadId) -> AsyncIterator["_StagedUpload"]:
@@ -48,7 +55,7 @@ class InMemoryBlobStore:
             raise UploadBusy
         self._busy.add(upload)
         try:
-            yield _StagedUpload(upload, self._staged, self._blobs)
+            yield _StagedUpload(upload, self._staged, self._blobs, self._stored_at)
         finally:
             self._busy.discard(upload)
 
@@ -68,10 +75,17 @@ class InMemoryBlobStore:
 class _StagedUpload:
     """What is staged for one upload, while it is claimed."""
 
-    def __init__(self, upload: UploadId, staged: dict[UploadId, bytearray], blobs: dict[str, bytes]) -> None:
+    def __init__(
+        self,
+        upload: UploadId,
+        staged: dict[UploadId, bytearray],
+        blobs: dict[str, bytes],
+        stored_at: dict[str, float],
+    ) -> None:
         self._upload = upload
         self._staged = staged
         self._blobs = blobs
+        self._stored_at = stored_at
 
     async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
         """Write pieces behind the first ``offset`` bytes; return how many bytes there are then.
@@ -111,6 +125,7 @@ class _StagedUpload:
         location = f"{digest}.{self._upload}"
         if len(self._content) >= size:
             self._blobs[location] = bytes(memoryview(self._content)[:size])
+            self._stored_at[location] = monotonic()
         elif len(self._blobs.get(location, b"")) != size:
             raise StagedBytesMissing
         self._staged.pop(self._upload, None)

@@ -1,6 +1,7 @@
 """Reading a file in pieces, one of which is fetched while the one before is sent."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncGenerator
 from io import FileIO
@@ -50,7 +51,7 @@ class FileReader:
 
         Raises:
             StoreUnavailable: the operating system refuses.
-            StoreCorrupted: the file has become shorter.
+            StoreCorrupted: the file has become shorter, or the disk does not give it back.
         """
         reading = self._read(start, stop)
         while reading is not None:
@@ -72,7 +73,7 @@ class FileReader:
     def _read(self, start: int, stop: int) -> asyncio.Future[bytes] | None:
         if start >= stop:
             return None
-        reading = self._threads.start(os.pread, self._file.fileno(), min(_PIECE, stop - start), start)
+        reading = self._threads.start(_pread, self._file.fileno(), min(_PIECE, stop - start), start)
         self._reads.add(reading)
         reading.add_done_callback(self._forget)
         return reading
@@ -82,6 +83,15 @@ class FileReader:
         if not reading.cancelled():
             # A piece that was fetched and not asked for may have failed, which concerns nobody.
             reading.exception()
+
+
+def _pread(fd: int, size: int, start: int) -> bytes:
+    try:
+        return os.pread(fd, size, start)
+    except OSError as exc:
+        if exc.errno != errno.EIO:
+            raise
+        raise StoreCorrupted("the disk does not give a file back") from exc
 
 
 def _open(path: Path) -> tuple[FileIO, int] | None:

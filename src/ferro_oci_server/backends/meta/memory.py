@@ -4,20 +4,25 @@ Every method runs from its first to its last line without a pause, so that on on
 Lists are kept in order, so that a page costs what is on it.
 """
 
-from bisect import bisect_left, bisect_right, insort
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+import time
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from heapq import nsmallest
 
+from ferro_oci_server.backends.meta.memory_repository import Repository, SortedSet, references
 from ferro_oci_server.backends.meta.memory_reviews import ReviewQueue
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
     Condition,
+    Finding,
+    FindingKind,
+    InspectedBlob,
+    InspectedManifest,
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
+    ScrubCount,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -33,142 +38,34 @@ from ferro_oci_server.oci.reference import Reference, Tag
 
 __all__ = ["InMemoryRegistryMeta"]
 
-Text = TypeVar("Text", bound=str)
-
-
-class _SortedSet(Generic[Text]):
-    """Names in the order of their bytes: they are ASCII, so that it is the order of Python's text."""
-
-    __slots__ = ("_names",)
-
-    def __init__(self) -> None:
-        self._names: list[Text] = []
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def add(self, name: Text) -> None:
-        if not self._has(bisect_left(self._names, name), name):
-            insort(self._names, name)
-
-    def discard(self, name: Text) -> None:
-        index = bisect_left(self._names, name)
-        if self._has(index, name):
-            del self._names[index]
-
-    def page(self, after: str, limit: int) -> list[Text]:
-        start = bisect_right(self._names, after)
-        return self._names[start : start + limit]
-
-    def _has(self, index: int, name: Text) -> bool:
-        return index < len(self._names) and self._names[index] == name
-
-
-@dataclass(slots=True)
-class _Repository:
-    manifests: dict[Digest, ManifestRecord] = field(default_factory=dict)
-    tags: dict[Tag, Digest] = field(default_factory=dict)
-    tag_names: _SortedSet[Tag] = field(default_factory=_SortedSet)
-    tags_of: dict[Digest, set[Tag]] = field(default_factory=dict)
-    referred_to: Counter[Digest] = field(default_factory=Counter)
-    """How many manifests refer to a digest."""
-    referrers: dict[tuple[Digest, str | None], _SortedSet[Digest]] = field(default_factory=dict)
-    """By subject and artifact type; all of a subject's under no type."""
-    blobs: set[Digest] = field(default_factory=set)
-
-    def resolve(self, reference: Reference) -> Digest | None:
-        if isinstance(reference, Digest):
-            return reference if reference in self.manifests else None
-        return self.tags.get(reference)
-
-    def missing(self, manifest: ManifestRecord) -> set[Digest]:
-        """What the manifest needs and this repository does not hold."""
-        blobs = {digest for digest in manifest.blobs if digest not in self.blobs}
-        children = {digest for digest in manifest.children if digest not in self.blobs}
-        return blobs | {digest for digest in children if digest not in self.manifests}
-
-    def put_manifest(self, manifest: ManifestRecord) -> None:
-        known = self.manifests.get(manifest.digest)
-        if known is not None:
-            self.manifests[manifest.digest] = replace(known, media_type=manifest.media_type)
-            return
-        self.manifests[manifest.digest] = manifest
-        self.referred_to.update(_references(manifest))
-        for key in _referrer_keys(manifest):
-            self.referrers.setdefault(key, _SortedSet()).add(manifest.digest)
-
-    def delete_manifest(self, digest: Digest) -> bool:
-        manifest = self.manifests.pop(digest, None)
-        if manifest is None:
-            return False
-        self.referred_to -= Counter(_references(manifest))
-        for tag in tuple(self.tags_of.get(digest, ())):
-            self.delete_tag(tag)
-        for key in _referrer_keys(manifest):
-            referrers = self.referrers[key]
-            referrers.discard(digest)
-            if not len(referrers):
-                del self.referrers[key]
-        return True
-
-    def keeps(self, manifest: ManifestRecord) -> str | None:
-        """What keeps a manifest; ``None`` where nothing does."""
-        if manifest.digest in self.tags_of:
-            return "a tag points at it"
-        if self.referred_to[manifest.digest]:
-            return "an index refers to it"
-        return "its subject is there" if manifest.subject in self.manifests else None
-
-    def put_tag(self, tag: Tag, digest: Digest) -> None:
-        self.delete_tag(tag)
-        self.tags[tag] = digest
-        self.tag_names.add(tag)
-        self.tags_of.setdefault(digest, set()).add(tag)
-
-    def delete_tag(self, tag: Tag) -> bool:
-        digest = self.tags.pop(tag, None)
-        if digest is None:
-            return False
-        self.tag_names.discard(tag)
-        tags = self.tags_of[digest]
-        tags.discard(tag)
-        if not tags:
-            del self.tags_of[digest]
-        return True
-
-
-def _references(manifest: ManifestRecord) -> set[Digest]:
-    return {*manifest.blobs, *manifest.children, *manifest.optional}
-
-
-def _referrer_keys(manifest: ManifestRecord) -> Iterator[tuple[Digest, str | None]]:
-    if manifest.subject is not None:
-        yield manifest.subject, None
-        if manifest.artifact_type is not None:
-            yield manifest.subject, manifest.artifact_type
-
 
 class InMemoryRegistryMeta:
     """Keeps everything in memory: closing it, or the end of the process, forgets it."""
 
     def __init__(self) -> None:
-        self._repositories: dict[RepositoryName, _Repository] = {}
-        self._names: _SortedSet[RepositoryName] = _SortedSet()
+        self._repositories: dict[RepositoryName, Repository] = {}
+        self._names: SortedSet[RepositoryName] = SortedSet()
         self._blobs: dict[Digest, Blob] = {}
         self._links: dict[Digest, int] = {}
         """In how many repositories a blob is linked."""
         self._uploads: dict[UploadId, UploadSession] = {}
         self._trash: dict[str, Waste] = {}
+        self._doomed: set[str] = set()
+        """Where somebody has begun to remove bytes."""
+        self._suspects: set[Digest] = set()
+        self._scrub = ScrubCount(0, 0, 0, 0)
+        self._scrub_cursor = ""
+        self._scrub_rested_at: float | None = None
         self._reviews = ReviewQueue()
 
-    def _find(self, name: RepositoryName) -> _Repository:
+    def _find(self, name: RepositoryName) -> Repository:
         """The repository, or an empty one that is not kept."""
-        return self._repositories.get(name) or _Repository()
+        return self._repositories.get(name) or Repository()
 
-    def _make(self, name: RepositoryName) -> _Repository:
+    def _make(self, name: RepositoryName) -> Repository:
         repository = self._repositories.get(name)
         if repository is None:
-            repository = self._repositories[name] = _Repository()
+            repository = self._repositories[name] = Repository()
             self._names.add(name)
         return repository
 
@@ -226,9 +123,9 @@ class InMemoryRegistryMeta:
         if manifest is None:
             return False
         repository.delete_manifest(digest)
-        self._reviews.wait(ReviewKind.LINK, name, _references(manifest))
+        self._reviews.wait(ReviewKind.LINK, name, references(manifest))
         if manifest.media_type in INDEX_TYPES:
-            self._reviews.wait(ReviewKind.MANIFEST, name, _references(manifest))
+            self._reviews.wait(ReviewKind.MANIFEST, name, references(manifest))
         referrers = repository.referrers.get((digest, None))
         if referrers is not None:
             self._reviews.wait(ReviewKind.MANIFEST, name, referrers.page("", len(referrers)))
@@ -264,7 +161,7 @@ class InMemoryRegistryMeta:
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
-        if digest not in self._find(name).blobs:
+        if digest not in self._find(name).blobs or digest in self._suspects:
             return None
         if lease:
             self._lease(ReviewKind.LINK, name, digest)
@@ -282,7 +179,7 @@ class InMemoryRegistryMeta:
     async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
         """Link a blob that is linked in ``source`` (``None``: in any repository) in this repository as well."""
         linked = digest in self._links if source is None else digest in self._find(source).blobs
-        if not linked:
+        if not linked or digest in self._suspects:
             return None
         self._link(name, digest)
         return self._blobs[digest]
@@ -303,6 +200,7 @@ class InMemoryRegistryMeta:
         self._links[digest] -= 1
         if not self._links[digest]:
             del self._links[digest]
+            self._suspects.discard(digest)
             self._waste(ReviewKind.TRASH, self._blobs.pop(digest))
         return True
 
@@ -332,10 +230,12 @@ class InMemoryRegistryMeta:
 
     async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
         """End an open session: record the blob, or its new location, and link it in the session's repository."""
-        if not await self._is_unmoved(session):
+        if blob.location in self._doomed or not await self._is_unmoved(session):
             return False
         del self._uploads[session.id]
         self._reviews.drop(ReviewKind.UPLOAD, "", session.id)
+        self._take_waste(blob.location)
+        self._suspects.discard(blob.digest)
         known = self._blobs.get(blob.digest)
         if known is not None and known.location != blob.location:
             self._waste(ReviewKind.SUPERSEDED, known)
@@ -400,8 +300,10 @@ class InMemoryRegistryMeta:
         ]
 
     async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
-        """Bytes that have waited for ``age`` milliseconds, oldest first."""
-        return [self._trash[location] for _, location in self._reviews.oldest(kind, age, limit)]
+        """Bytes that have waited for ``age`` milliseconds, oldest first: they cannot be brought back any more."""
+        locations = [location for _, location in self._reviews.oldest(kind, age, limit)]
+        self._doomed.update(locations)
+        return [self._trash[location] for location in locations]
 
     async def forget_waste(self, kind: ReviewKind, locations: Sequence[str]) -> None:
         """Forget bytes that have been removed, and count them."""
@@ -409,6 +311,7 @@ class InMemoryRegistryMeta:
             waste = self._trash.pop(location, None)
             if waste is not None:
                 self._reviews.count(kind, waste.size)
+            self._doomed.discard(location)
             self._reviews.drop(kind, "", location)
 
     async def idle_uploads(self, age: int, limit: int) -> list[UploadSession]:
@@ -418,6 +321,92 @@ class InMemoryRegistryMeta:
     async def collected(self) -> Collected:
         """What waits for a review, and what has been removed."""
         return self._reviews.collected()
+
+    async def inspect_blob(self, digest: Digest) -> InspectedBlob | None:
+        """What is recorded of one blob."""
+        blob = self._blobs.get(digest)
+        return None if blob is None else InspectedBlob(blob, digest in self._suspects)
+
+    async def inspect_blobs(self, after: str, limit: int) -> list[InspectedBlob]:
+        """Up to ``limit`` blobs, of all repositories, whose digests sort behind ``after``."""
+        digests = nsmallest(limit, (digest for digest in self._blobs if digest > after))
+        return [InspectedBlob(self._blobs[digest], digest in self._suspects) for digest in digests]
+
+    async def inspect_manifests(self, name: RepositoryName, after: str, limit: int) -> list[InspectedManifest]:
+        """Up to ``limit`` manifests of a repository whose digests sort behind ``after``."""
+        repository = self._find(name)
+        digests = nsmallest(limit, (digest for digest in repository.manifests if digest > after))
+        return [repository.inspect(name, digest) for digest in digests]
+
+    async def inspect_rows(self, limit: int) -> list[Finding]:
+        """Blobs that no repository links, and links of blobs that are not recorded."""
+        loose = [(digest, "a blob that no repository links") for digest in self._blobs.keys() - self._links.keys()]
+        loose += [(it, "the link of a blob that is not recorded") for it in self._links.keys() - self._blobs.keys()]
+        return [Finding(FindingKind.ROW, "", digest, problem) for digest, problem in loose[:limit]]
+
+    async def mark_blob(self, blob: Blob, *, suspect: bool) -> bool:
+        """Say that the bytes of a blob are damaged, or are not, if it is still where it was."""
+        if not self._is_at(blob):
+            return False
+        if suspect:
+            self._suspects.add(blob.digest)
+        else:
+            self._suspects.discard(blob.digest)
+        return True
+
+    def _is_at(self, blob: Blob) -> bool:
+        known = self._blobs.get(blob.digest)
+        return known is not None and known.location == blob.location
+
+    async def spare_bytes(self, digest: Digest) -> list[Waste]:
+        """Bytes that wait for their removal and should have this digest, and can be brought back."""
+        return [it for it in self._trash.values() if it.digest == digest and it.location not in self._doomed]
+
+    async def restore_blob(self, blob: Blob, spare: Waste) -> bool:
+        """Give a blob the bytes that were found to be good at another location; those it had wait as superseded."""
+        if not self._is_at(blob) or not self._take_waste(spare.location):
+            return False
+        self._waste(ReviewKind.SUPERSEDED, self._blobs[blob.digest])
+        self._blobs[blob.digest] = Blob(blob.digest, spare.size, spare.location)
+        self._suspects.discard(blob.digest)
+        return True
+
+    def _take_waste(self, location: str) -> bool:
+        if location in self._doomed or self._trash.pop(location, None) is None:
+            return False
+        for kind in (ReviewKind.TRASH, ReviewKind.SUPERSEDED):
+            self._reviews.drop(kind, "", location)
+        return True
+
+    async def known_locations(self, locations: Sequence[str]) -> Set[str]:
+        """Those among ``locations`` that a blob has, or where bytes wait for their removal."""
+        return {*locations} & {*self._trash, *(blob.location for blob in self._blobs.values())}
+
+    async def trash_bytes(self, waste: Waste) -> bool:
+        """Let bytes that nothing knows wait as trash; ``False`` where something does know them."""
+        if await self.known_locations([waste.location]):
+            return False
+        self._waste(ReviewKind.TRASH, Blob(waste.digest, waste.size, waste.location))
+        return True
+
+    async def next_to_scrub(self, limit: int, interval: int) -> list[InspectedBlob]:
+        """Take the next blobs of the scrub's cycle."""
+        rested_at, done = self._scrub_rested_at, self._scrub
+        if rested_at is not None and time.monotonic() - rested_at < interval / 1000:
+            return []
+        page = await self.inspect_blobs(self._scrub_cursor, limit)
+        if page:
+            size = done.bytes + sum(inspected.blob.size for inspected in page)
+            self._scrub = replace(done, blobs=done.blobs + len(page), bytes=size)
+            self._scrub_cursor, self._scrub_rested_at = page[-1].blob.digest, None
+        else:
+            self._scrub = replace(done, cycles=done.cycles + 1)
+            self._scrub_cursor, self._scrub_rested_at = "", time.monotonic()
+        return page
+
+    async def scrub_count(self) -> ScrubCount:
+        """What the scrub has done, and what must be pushed again."""
+        return replace(self._scrub, suspects=len(self._suspects))
 
     async def count_uploads(self) -> int:
         """How many sessions are open."""

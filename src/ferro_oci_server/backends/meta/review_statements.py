@@ -1,6 +1,6 @@
 """The statements of garbage collection, built and compiled like all others."""
 
-from sqlalchemy import and_, delete, func, insert, select, true
+from sqlalchemy import and_, delete, func, insert, select, true, update
 from sqlalchemy.engine import Dialect
 
 from ferro_oci_server.backends.meta.schema import (
@@ -129,7 +129,15 @@ class ReviewStatements(Compiler):
         self.drop_manifest = self.compile(delete(manifests).where(manifests.c.id == number("manifest_id")))
         self.blob = self.compile(select(blobs.c.size, blobs.c.location).where(blobs.c.digest == text("digest")))
         self.drop_blob = self.compile(delete(blobs).where(blobs.c.digest == text("digest")))
-        self.add_trash = self.compile(self.insert(trash).on_conflict_do_nothing())
-        self.trash = self.compile(select(trash.c.digest, trash.c.size).where(trash.c.location == text("location")))
+        self.add_trash = self.compile(
+            self.insert(trash)
+            .values(location=text("location"), digest=text("digest"), size=number("size"), doomed=0)
+            .on_conflict_do_nothing()
+        )
+        self.trash = self.compile(
+            select(trash.c.digest, trash.c.size, trash.c.doomed).where(trash.c.location == text("location"))
+        )
+        self.doom = self.compile(update(trash).where(trash.c.location == text("location")).values(doomed=1))
+        self.take_trash = self.compile(delete(trash).where(trash.c.location == text("location"), trash.c.doomed == 0))
         self.drop_trash = self.compile(delete(trash).where(trash.c.location == text("location")))
         self.repository_id = self.compile(select(repositories.c.id).where(repositories.c.name == text("repository")))

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "repositories",
     "repository_blobs",
     "reviews",
+    "scrubs",
     "tags",
     "ticks",
     "trash",
@@ -124,11 +126,14 @@ blobs = Table(
     metadata,
     Column("digest", _Bytewise, primary_key=True),
     Column("size", _Number, nullable=False),
-    Column("location", _Bytewise, nullable=False),
+    Column("location", _Bytewise, nullable=False, index=True),
     Column("stored_at", _Number, nullable=False),
     Column("suspect", _Number, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
+
+_is_suspect = blobs.c.suspect != text("0")
+Index("ix_blobs_suspects", blobs.c.digest, sqlite_where=_is_suspect, postgresql_where=_is_suspect)
 
 repository_blobs = Table(
     "repository_blobs",
@@ -177,14 +182,28 @@ ticks = Table(
     sqlite_autoincrement=True,
 )
 
-# Bytes that no repository links any more, until they are removed.
+# Bytes that no repository links any more, until they are removed. Those that somebody has begun to remove are doomed,
+# and cannot be brought back.
 trash = Table(
     "trash",
     metadata,
     Column("location", _Bytewise, primary_key=True),
     Column("digest", _Bytewise, nullable=False, index=True),
     Column("size", _Number, nullable=False),
+    Column("doomed", _Number, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
+)
+
+# One row: how far the scrub has come, when its last cycle ended (where none is running), and what it has done so far.
+scrubs = Table(
+    "scrubs",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("cursor", _Bytewise, nullable=False),
+    Column("rested_at", _Number),
+    Column("cycles", _Number, nullable=False),
+    Column("blobs", _Number, nullable=False),
+    Column("bytes", _Number, nullable=False),
 )
 
 # What has been removed since the registry began.

@@ -6,16 +6,18 @@
 3. Several processes of one machine may use the same file.
 """
 
+import asyncio
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.dialects import sqlite
 
+from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.sqlite_connection import (
     READ_PATIENCE,
@@ -26,6 +28,7 @@ from ferro_oci_server.backends.meta.sqlite_connection import (
     prepare,
     translated,
 )
+from ferro_oci_server.backends.meta.sqlite_inspection import InspectionMutations
 from ferro_oci_server.backends.meta.sqlite_mutations import Mutations
 from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations
 from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
@@ -35,9 +38,13 @@ from ferro_oci_server.core.records import (
     Blob,
     Collected,
     Condition,
+    Finding,
+    InspectedBlob,
+    InspectedManifest,
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
+    ScrubCount,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -50,6 +57,8 @@ from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Reference, Tag
 
 __all__ = ["SqliteRegistryMeta"]
+
+Answer = TypeVar("Answer")
 
 
 class SqliteRegistryMeta:
@@ -74,6 +83,8 @@ class SqliteRegistryMeta:
         self._review_statements = ReviewStatements(dialect)
         self._reviews = ReviewMutations(self._review_statements)
         self._mutations = Mutations(self._statements, self._reviews, clock)
+        self._inspection = InspectionMutations(InspectionStatements(dialect), self._reviews, clock)
+        self._path = path
         prepare(path)
         self._reader = _open(path, READ_PATIENCE)
         try:
@@ -235,8 +246,10 @@ class SqliteRegistryMeta:
         return [(number, self._reviews.judge(self._reader, kind, repository, key)) for number, repository, key in rows]
 
     async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
-        """Bytes that have waited for ``age`` milliseconds, oldest first."""
-        return self._reviews.waste(self._reader, kind, age, limit)
+        """Bytes that have waited for ``age`` milliseconds, oldest first: they cannot be brought back any more."""
+        if not self._reviews.oldest(self._reader, kind, age, 1):
+            return []
+        return await self._writer.run(lambda connection: self._reviews.doom(connection, kind, age, limit))
 
     async def forget_waste(self, kind: ReviewKind, locations: Sequence[str]) -> None:
         """Forget bytes that have been removed, and count them."""
@@ -255,6 +268,69 @@ class SqliteRegistryMeta:
             removed={ReviewKind(kind): count for kind, count, _ in removed},
             bytes={ReviewKind(kind): size for kind, _, size in removed},
         )
+
+    async def inspect_blob(self, digest: Digest) -> InspectedBlob | None:
+        """What is recorded of one blob."""
+        return self._ask(lambda connection: self._inspection.blob(connection, digest))
+
+    async def inspect_blobs(self, after: str, limit: int) -> list[InspectedBlob]:
+        """Up to ``limit`` blobs, of all repositories, whose digests sort behind ``after``."""
+        return self._ask(lambda connection: self._inspection.blobs(connection, after, limit))
+
+    async def inspect_manifests(self, name: RepositoryName, after: str, limit: int) -> list[InspectedManifest]:
+        """Up to ``limit`` manifests of a repository whose digests sort behind ``after``."""
+        return self._ask(lambda connection: self._inspection.manifests(connection, name, after, limit))
+
+    async def inspect_rows(self, limit: int) -> list[Finding]:
+        """What is wrong with the file, and records that belong to nothing; everything is read for it, in a thread."""
+
+        def look() -> list[Finding]:
+            connection = connect(self._path, READ_PATIENCE)
+            try:
+                return self._inspection.loose_rows(connection, limit)
+            finally:
+                connection.close()
+
+        try:
+            return await asyncio.to_thread(look)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    async def mark_blob(self, blob: Blob, *, suspect: bool) -> bool:
+        """Say that the bytes of a blob are damaged, or are not, if it is still where it was."""
+        return await self._writer.run(lambda connection: self._inspection.mark_blob(connection, blob, suspect=suspect))
+
+    async def spare_bytes(self, digest: Digest) -> list[Waste]:
+        """Bytes that wait for their removal and should have this digest, and can be brought back."""
+        return self._ask(lambda connection: self._inspection.spares(connection, digest))
+
+    async def restore_blob(self, blob: Blob, spare: Waste) -> bool:
+        """Give a blob the bytes that were found to be good at another location; those it had wait as superseded."""
+        return await self._writer.run(lambda connection: self._inspection.restore_blob(connection, blob, spare))
+
+    async def known_locations(self, locations: Sequence[str]) -> Set[str]:
+        """Those among ``locations`` that a blob has, or where bytes wait for their removal."""
+        return self._ask(lambda connection: self._inspection.known(connection, locations))
+
+    async def trash_bytes(self, waste: Waste) -> bool:
+        """Let bytes that nothing knows wait as trash; ``False`` where something does know them."""
+        return await self._writer.run(lambda connection: self._inspection.trash_bytes(connection, waste))
+
+    async def next_to_scrub(self, limit: int, interval: int) -> list[InspectedBlob]:
+        """Take the next blobs of the scrub's cycle."""
+        if self._ask(lambda connection: self._inspection.is_resting(connection, interval)):
+            return []
+        return await self._writer.run(lambda connection: self._inspection.next_to_scrub(connection, limit, interval))
+
+    async def scrub_count(self) -> ScrubCount:
+        """What the scrub has done, and what must be pushed again."""
+        return self._ask(self._inspection.scrub_count)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        try:
+            return question(self._reader)
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
     async def count_uploads(self) -> int:
         """How many sessions are open."""

@@ -126,7 +126,12 @@ class Mutations:
         )
 
     def complete_upload(self, connection: sqlite3.Connection, session: UploadSession, blob: Blob) -> bool:
-        """End a session, if it has not moved, and put its blob in its place."""
+        """End a session, if it has not moved, and put its blob in its place.
+
+        Bytes that were committed long ago may have been taken for garbage meanwhile, and be gone.
+        """
+        if self._reviews.is_doomed(connection, blob.location):
+            return False
         unmoved = change(
             connection,
             self._statements.complete_upload,
@@ -137,6 +142,7 @@ class Mutations:
         if not unmoved:
             return False
         self._reviews.drop(connection, ReviewKind.UPLOAD, "", session.id)
+        self._reviews.take_waste(connection, blob.location)
         self._reviews.supersede(connection, blob.digest, blob.location)
         change(
             connection,
@@ -213,7 +219,7 @@ class Mutations:
     def _among(
         connection: sqlite3.Connection, statement: Statement, repository_id: int, digests: set[Digest]
     ) -> set[str]:
-        rows = every(connection, statement, repository_id=repository_id, digests=json.dumps(list(digests)))
+        rows = every(connection, statement, repository_id=repository_id, texts=json.dumps(list(digests)))
         return {digest for (digest,) in rows}
 
     def _check_condition(

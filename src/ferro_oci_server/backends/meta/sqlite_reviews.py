@@ -52,7 +52,25 @@ class ReviewMutations:
         """Let the bytes of a blob at another location than this one wait for their removal."""
         known = one(connection, self._statements.blob, digest=digest)
         if known is not None and known[1] != location:
-            self._waste(connection, ReviewKind.SUPERSEDED, digest, *known)
+            self.waste(connection, ReviewKind.SUPERSEDED, Waste(known[1], digest, known[0]))
+
+    def waste(self, connection: sqlite3.Connection, kind: ReviewKind, waste: Waste) -> None:
+        """Let bytes wait for their removal."""
+        change(connection, self._statements.add_trash, location=waste.location, digest=waste.digest, size=waste.size)
+        self.wait(connection, kind, "", [waste.location])
+
+    def is_doomed(self, connection: sqlite3.Connection, location: str) -> bool:
+        """Whether somebody has begun to remove bytes."""
+        row = one(connection, self._statements.trash, location=location)
+        return row is not None and bool(row[2])
+
+    def take_waste(self, connection: sqlite3.Connection, location: str) -> bool:
+        """Let bytes wait no longer; tell whether they did, and nobody has begun to remove them."""
+        if not change(connection, self._statements.take_trash, location=location):
+            return False
+        for kind in (ReviewKind.TRASH, ReviewKind.SUPERSEDED):
+            self.drop(connection, kind, "", location)
+        return True
 
     def remove_manifest(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> int | None:
         """Remove a manifest, its tags and references; return its size. What it kept begins to wait."""
@@ -78,7 +96,7 @@ class ReviewMutations:
         if one(connection, self._statements.is_linked, digest=digest) is None:
             size, location = one(connection, self._statements.blob, digest=digest)
             change(connection, self._statements.drop_blob, digest=digest)
-            self._waste(connection, ReviewKind.TRASH, digest, size, location)
+            self.waste(connection, ReviewKind.TRASH, Waste(location, digest, size))
         return True
 
     def untag(self, connection: sqlite3.Connection, name: RepositoryName, tags: Iterable[str]) -> None:
@@ -133,12 +151,13 @@ class ReviewMutations:
             return self._judge_manifest(connection, repository, key)
         return Verdict(kind, repository, key, removed=True, reason="nothing needs it", size=self._size(connection, key))
 
-    def waste(self, connection: sqlite3.Connection, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
-        """Bytes that are due."""
+    def doom(self, connection: sqlite3.Connection, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
+        """Bytes that are due, which from now on cannot be brought back."""
         found = []
         for _, location in self.oldest(connection, kind, age, limit):
             row = one(connection, self._statements.trash, location=location)
             if row is not None:
+                change(connection, self._statements.doom, location=location)
                 found.append(Waste(location, Digest(row[0]), row[1]))
         return found
 
@@ -201,12 +220,6 @@ class ReviewMutations:
             self.unlink(connection, name, digest)
         else:
             self.remove_manifest(connection, name, digest)
-
-    def _waste(
-        self, connection: sqlite3.Connection, kind: ReviewKind, digest: Digest, size: int, location: str
-    ) -> None:
-        change(connection, self._statements.add_trash, location=location, digest=digest, size=size)
-        self.wait(connection, kind, "", [location])
 
     def _size(self, connection: sqlite3.Connection, location: str) -> int:
         row = one(connection, self._statements.trash, location=location)

@@ -153,6 +153,12 @@ class Compiler:
         self._dialect = dialect
         self.insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
 
+    def is_one_of(self, column: ColumnElement[str]) -> ColumnElement[bool]:
+        """Whether a column is one of the texts of one parameter, ``texts``: a single statement asks for all of them."""
+        if self._dialect.name == "sqlite":
+            return column.in_(select(func.json_each(text("texts")).table_valued("value").c.value))
+        return column == any_(bindparam("texts", type_=postgresql.ARRAY(Text())))
+
     def compile(self, element: CompilerElement) -> Statement:
         """Put a statement into the words of the database."""
         compiled = element.compile(dialect=self._dialect)
@@ -170,12 +176,6 @@ class Statements(Compiler):
         self._prepare_manifests()
         self._prepare_blobs()
         self._prepare_uploads()
-
-    def _is_one(self, column: ColumnElement[str]) -> ColumnElement[bool]:
-        """Whether a column is one of the digests of one parameter: a single statement asks for all of them."""
-        if self._dialect.name == "sqlite":
-            return column.in_(select(func.json_each(text("digests")).table_valued("value").c.value))
-        return column == any_(bindparam("digests", type_=postgresql.ARRAY(Text())))
 
     def _prepare_reads(self) -> None:
         everything = (manifests.c.digest, manifests.c.media_type, manifests.c.content)
@@ -200,10 +200,10 @@ class Statements(Compiler):
     def _prepare_manifests(self) -> None:
         linked = select(repository_blobs.c.digest).where(
             repository_blobs.c.repository_id == number("repository_id"),
-            self._is_one(repository_blobs.c.digest),
+            self.is_one_of(repository_blobs.c.digest),
         )
         held = select(manifests.c.digest).where(
-            manifests.c.repository_id == number("repository_id"), self._is_one(manifests.c.digest)
+            manifests.c.repository_id == number("repository_id"), self.is_one_of(manifests.c.digest)
         )
         self.linked_among = self.compile(linked)
         self.held_among = self.compile(held)
@@ -218,7 +218,8 @@ class Statements(Compiler):
         self.put_manifest = self.compile(
             manifest.on_conflict_do_update(
                 index_elements=[manifests.c.repository_id, manifests.c.digest],
-                set_={"media_type": manifest.excluded.media_type, "pushed_at": manifest.excluded.pushed_at},
+                # All of it, though it should be what is there: if that is damaged, this repairs it.
+                set_={name: manifest.excluded[name] for name in given if name not in ("repository_id", "digest")},
             )
         )
         self.put_reference = self.compile(self.insert(manifest_references).on_conflict_do_nothing())
