@@ -1,4 +1,4 @@
-.PHONY: serve test check unit conformance interop lock clean
+.PHONY: serve test check unit conformance interop faults lock clean
 
 serve: ## set up and run the registry (ARGS="--storage-dir DIR --listen ADDRESS:PORT")
 	@scripts/setup run
@@ -21,6 +21,10 @@ conformance: ## the official conformance program, all versions and all ways to s
 interop: ## docker, containerd, podman, buildah, skopeo, crane, regctl, oras, helm and cosign
 	@scripts/setup dev
 	@scripts/interop
+
+faults: ## kill the server at every step, let requests meet, and print the matrix (ARGS="--kills 1600 --soak 20")
+	@scripts/setup dev
+	@scripts/faults $(ARGS)
 
 lock: ## pin the dependencies anew
 	@scripts/setup dev

@@ -223,7 +223,18 @@ def test_files_older_than_their_rows_are_served_as_far_as_they_go(registry: Regi
     assert registry.request("GET", f"/v2/{NAME}/blobs/{DIGEST}").body == LAYER
 
 
-def test_progress_goes_to_standard_error(registry: Registry, storage: Path) -> None:
+def test_a_file_that_no_row_knows_is_given_to_the_blob_that_lacks_it(registry: Registry, storage: Path) -> None:
+    """Restore an old database over newer files: the blob was pushed again since (F9)."""
+    known = blob_file(storage, DIGEST)
+    newer = known.rename(known.with_suffix(".00000000-0000-4000-8000-000000000000"))
+    os.utime(newer, (0, 0))
+    outcomes = [line[4] for line in verify(storage, "--repair")[1]]
+    assert outcomes == ["waits as trash", "restored from the quarantine"]
+    assert registry.request("GET", f"/v2/{NAME}/blobs/{DIGEST}").body == LAYER
+    assert verify(storage) == (0, [])
+
+
+def test_findings_go_to_standard_error(registry: Registry, storage: Path) -> None:
     done = subprocess.run(
         [COMMAND, "verify", "--storage-dir", str(storage)], capture_output=True, text=True, check=True
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ferro_oci_server.core.inspection import DatedBlobs, Inspection
 from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.policy import MissingReferences
-from ferro_oci_server.core.ports import BlobStore, RegistryMeta, StoreUnavailable
+from ferro_oci_server.core.ports import BlobStore, RegistryMeta, StoreCorrupted, StoreUnavailable
 from ferro_oci_server.core.records import Finding, FindingKind, InspectedBlob, InspectedManifest, Waste
 from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
 from ferro_oci_server.oci.errors import ManifestInvalid
@@ -208,6 +208,8 @@ class Verifier:
             async with aclosing(reader.pieces(0, reader.size)) as pieces:
                 async for piece in pieces:
                     await asyncio.to_thread(hasher.update, piece)
+        except StoreCorrupted:
+            return False
         finally:
             await reader.close()
         return await self._inspection.trash_bytes(Waste(location, hasher.digest(), hasher.size))

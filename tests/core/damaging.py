@@ -1,0 +1,36 @@
+"""Damages the bytes of blobs behind the back of a registry, on both pairs of stores."""
+
+import asyncio
+from typing import Any
+
+from ferro_oci_server.core.records import Blob
+from ferro_oci_server.core.state import AppState
+from ferro_oci_server.oci.digest import Digest
+from support.damage import Damage, damage_file
+
+
+async def blob_of(state: AppState, digest: Digest) -> Blob:
+    """What is recorded of a blob."""
+    meta: Any = state._registry_meta
+    inspected = await meta.inspect_blob(digest)
+    assert inspected is not None
+    return inspected.blob  # type: ignore[no-any-return]
+
+
+async def damage_at(state: AppState, location: str, damage: Damage) -> None:
+    """Damage what is at a location."""
+    store: Any = state._blob_store
+    folder_or_blobs = store._blobs
+    if not isinstance(folder_or_blobs, dict):
+        await asyncio.to_thread(damage_file, folder_or_blobs / location, damage)
+        return
+    content = damage(folder_or_blobs[location])
+    if content is None:
+        del folder_or_blobs[location]
+    else:
+        folder_or_blobs[location] = content
+
+
+async def damage_blob(state: AppState, digest: Digest, damage: Damage) -> None:
+    """Damage a blob."""
+    await damage_at(state, (await blob_of(state, digest)).location, damage)
