@@ -30,7 +30,7 @@ class ReviewMutations:
 
     def wait(self, connection: sqlite3.Connection, kind: ReviewKind, repository: str, keys: Iterable[str]) -> None:
         """Let reviews begin to wait, anew if they have been waiting."""
-        rows = [{"kind": kind, "repository": repository, "key": key} for key in keys]
+        rows = [{"kind": kind, "repository": repository, "key": key} for key in dict.fromkeys(keys)]
         if rows:
             change_many(connection, self._statements.drop_review, rows)
             change_many(connection, self._statements.add_review, rows)

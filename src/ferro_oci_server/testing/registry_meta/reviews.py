@@ -142,6 +142,15 @@ class ReviewSuite:
         assert await review(meta, ReviewKind.MANIFEST) == {two.digest: True}
 
     @behaviour
+    async def test_a_manifest_that_loses_two_tags_at_once_waits_once(self, meta: ReviewingMeta) -> None:
+        one, two = manifest("one"), manifest("two")
+        await meta.put_manifest(NAME, one, tags("v1", "v2"))
+        await meta.put_manifest(NAME, one, tags("v1", "v2"))
+        assert await review(meta, ReviewKind.MANIFEST) == {}
+        await meta.put_manifest(NAME, two, tags("v1", "v2"))
+        assert await review(meta, ReviewKind.MANIFEST) == {one.digest: True}
+
+    @behaviour
     async def test_the_children_of_an_index_stay_with_it_and_go_after_it(self, meta: ReviewingMeta) -> None:
         child, blob = manifest("child"), await add_blob(meta)
         await meta.put_manifest(NAME, child)
