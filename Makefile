@@ -10,8 +10,9 @@ test: ## set up and run every check and every test, real clients included
 check: ## style, types, layers
 	@scripts/check
 
-unit: ## the tests that need no other programs
+unit: ## the tests that need no registry clients
 	@scripts/setup dev
+	@scripts/install-clients strace
 	@.venv/bin/python -m pytest --ignore tests/interop
 
 conformance: ## the official conformance program, all versions and all ways to serve

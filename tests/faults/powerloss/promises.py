@@ -61,7 +61,12 @@ class Promises:
     def allowed(self) -> dict[Key, set[object]]:
         """What each thing may be."""
         keys = {key for operation in self.operations.values() for key in operation.effects}
-        return {key: self._allowed(key, self.operations.values()) for key in keys}
+        allowed = {key: self._allowed(key, self.operations.values()) for key in keys}
+        for key in keys:
+            # A session that is being closed says that it has all its bytes, before they leave it.
+            if key[0] == "upload" and self.is_ending(key[2]):
+                allowed[key].add(self.contents[key[2]][1])
+        return allowed
 
     def torn(self, found: Mapping[Key, object]) -> list[str]:
         """The operations of which a part is seen, and a part is not."""
