@@ -19,6 +19,7 @@ from support.registry import Registry, Setup, serve
 from .corpus import Case, load
 
 SECONDS = 5
+LARGEST_HEAD = 64 * 1024
 REPOSITORY = "bad/fix"
 FIXTURE = image(b"0123456789abcdef")
 
@@ -41,7 +42,8 @@ def test_a_hostile_request_is_answered_as_it_should(registry: Registry, case: Ca
     status, body = _exchange(registry, case, upload)
 
     if status is None:
-        assert case.may_close, case.why
+        # A server that has seen enough of a head closes; what it said is lost where the rest was still on its way.
+        assert case.may_close or len(case.wire(registry.address, upload)) > LARGEST_HEAD, case.why
     else:
         assert status in case.statuses, f"{case.why}: {body[:200]!r}"
         _check_error(case, status, body)
