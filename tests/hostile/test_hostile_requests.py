@@ -1,4 +1,4 @@
-"""Every request of the corpus, over a socket, to the command and to uvicorn with both of its parsers."""
+"""Every request of the corpus, over a socket: to the command, to nginx before it, to uvicorn with both its parsers."""
 
 import hashlib
 import http.client
@@ -13,6 +13,7 @@ import pytest
 
 from ferro_oci_server import OciErrorCode
 from ferro_oci_server.testing.images import Content, image
+from support.nginx import proxied
 from support.process import daemon, free_port
 from support.registry import Registry, Setup, serve
 
@@ -26,7 +27,7 @@ FIXTURE = image(b"0123456789abcdef")
 CASES = load()
 
 
-@pytest.fixture(scope="module", params=["command", "uvicorn-h11", "uvicorn-httptools"])
+@pytest.fixture(scope="module", params=["command", "nginx", "uvicorn-h11", "uvicorn-httptools"])
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     folder = tmp_path_factory.mktemp("hostile")
     with _serving(request.param, folder) as registry:
@@ -52,9 +53,13 @@ def test_a_hostile_request_is_answered_as_it_should(registry: Registry, case: Ca
 
 @contextmanager
 def _serving(kind: str, folder: Path) -> Iterator[Registry]:
-    if kind == "command":
+    if kind in ("command", "nginx"):
         with serve(Setup(folder / "storage"), folder / "log") as registry:
-            yield registry
+            if kind == "command":
+                yield registry
+            else:
+                with proxied(registry, folder) as proxy:
+                    yield proxy
         return
     parser = kind.removeprefix("uvicorn-")
     port = free_port()

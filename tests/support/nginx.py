@@ -1,0 +1,36 @@
+"""nginx before a registry, with the configuration that we recommend."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.process import daemon, free_port
+from support.registry import Registry
+
+_TEMPLATE = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+
+
+@contextmanager
+def proxied(registry: Registry, folder: Path) -> Iterator[Registry]:
+    """The same registry, at the address of a proxy."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    assert program is not None, "nginx is missing: scripts/install-clients brings it"
+    address = f"127.0.0.1:{free_port()}"
+    text = _TEMPLATE.read_text(encoding="utf-8")
+    for name, value in (("LISTEN", address), ("REGISTRY", registry.address), ("FOLDER", str(folder))):
+        text = text.replace(name, value)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(text, encoding="utf-8")
+
+    def ready() -> bool:
+        try:
+            host, port = address.split(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    with daemon([program, "-c", str(configuration)], None, folder / "nginx.log", ready) as process:
+        yield Registry(address, process)
