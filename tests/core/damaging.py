@@ -22,7 +22,7 @@ async def damage_at(state: AppState, location: str, damage: Damage) -> None:
     store: Any = state._blob_store
     folder_or_blobs = store._blobs
     if not isinstance(folder_or_blobs, dict):
-        await asyncio.to_thread(damage_file, folder_or_blobs / location, damage)
+        await asyncio.to_thread(damage_file, folder_or_blobs.path / location, damage)
         return
     content = damage(folder_or_blobs[location])
     if content is None:
