@@ -44,7 +44,7 @@ NEEDS = [
     ("POST", f"/v2/{NAME}/blobs/uploads/", "create_upload"),
     ("POST", f"/v2/{NAME}/blobs/uploads/?mount={BLOB}", "mount_blob"),
     ("GET", f"/v2/{NAME}/blobs/uploads/{SESSION}", "get_upload"),
-    ("DELETE", f"/v2/{NAME}/blobs/uploads/{SESSION}", "delete_upload"),
+    ("DELETE", f"/v2/{NAME}/blobs/uploads/{SESSION}", "get_upload"),
 ]
 
 
@@ -76,6 +76,12 @@ async def test_metadata_that_fails(method: str, path: str, needed: str, error: E
 async def test_a_manifest_that_cannot_be_stored(error: Exception, status: int) -> None:
     push = Pushing(client_of(meta=faulty(InMemoryRegistryMeta(), error, "put_manifest")))
     assert_failed(await push.manifest(image()), status)
+
+
+@failures
+async def test_a_session_that_cannot_be_ended(error: Exception, status: int) -> None:
+    push = Pushing(client_of(meta=faulty(InMemoryRegistryMeta(), error, "delete_upload")))
+    assert_failed(await push.client.request("DELETE", await push.session()), status)
 
 
 @failures

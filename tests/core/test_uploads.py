@@ -9,6 +9,7 @@ import pytest
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.core.intake import ClientVanished
+from ferro_oci_server.core.ports import StagedBytesMissing
 from ferro_oci_server.core.records import Blob, UploadId, UploadSession
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.core.uploads import Uploads
@@ -212,3 +213,32 @@ async def test_a_state_closes_both_stores_at_the_end_of_its_block() -> None:
     async with AppState(InMemoryBlobStore(), InMemoryRegistryMeta()) as state:
         await state.check()
         assert await state.count_uploads() == 0
+
+
+class Interrupted(InMemoryRegistryMeta):
+    """Dies behind the end of a session."""
+
+    async def delete_upload(self, name: RepositoryName, upload: UploadId) -> bool:
+        await super().delete_upload(name, upload)
+        raise SystemError("dead")
+
+
+async def test_nothing_stays_staged_where_a_cancelled_session_has_ended() -> None:
+    blobs = InMemoryBlobStore()
+    uploads = Uploads(blobs, Interrupted())
+    session = await uploads.start(NAME)
+    await uploads.append(NAME, session.id, pieces(HALVES[:1]))
+    with pytest.raises(SystemError):
+        await uploads.cancel(NAME, session.id)
+    async with blobs.claim(session.id) as staged:
+        with pytest.raises(StagedBytesMissing):
+            await staged.append(500, pieces(HALVES[1:]))
+
+
+async def test_a_session_is_not_cancelled_from_another_repository(processes: Processes) -> None:
+    session = await processes.first.start(NAME)
+    await processes.first.append(NAME, session.id, pieces(HALVES[:1]))
+    with pytest.raises(UploadUnknown):
+        await processes.first.cancel(RepositoryName("acme/other"), session.id)
+    blob = await processes.first.complete(NAME, session.id, Digest.of(CONTENT), pieces(HALVES[1:]))
+    assert blob.size == len(CONTENT)

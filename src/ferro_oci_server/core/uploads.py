@@ -160,9 +160,13 @@ class Uploads:
         Raises:
             UploadUnknown: this repository has no such session, or it has ended.
         """
+        await self.status(name, upload)
+        # If we die before the session ends, what is staged is no longer there, and nobody has to find it.
+        await self._store.discard(upload)
         if not await self._meta.delete_upload(name, upload):
             raise _unknown()
         self._hashers.pop(upload, None)
+        # Somebody may have begun to write in between.
         await self._store.discard(upload)
 
     @asynccontextmanager
