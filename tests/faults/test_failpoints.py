@@ -9,7 +9,9 @@ import pytest
 
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
-from ferro_oci_server.core.ports import BlobStore, RegistryMeta, StoreUnavailable
+from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
+from ferro_oci_server.core.inspection import DatedBlobs, Inspection
+from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews, StoreUnavailable
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.testing.blob_store import BlobStoreSuite
 from ferro_oci_server.testing.faults.failpoints import VARIABLE, Action, ChosenPoint, Failpoints, Fault
@@ -109,3 +111,12 @@ def test_an_error_at_a_point_of_a_store_is_an_error_of_the_store() -> None:
     meta = faulty_registry_meta(InMemoryRegistryMeta(), Failpoints("meta.check.before=eio"))
     with pytest.raises(StoreUnavailable):
         asyncio.run(meta.check())
+
+
+def test_a_store_with_points_can_do_what_it_can_without(tmp_path: Path) -> None:
+    for meta in (InMemoryRegistryMeta(), SqliteRegistryMeta(tmp_path / "registry.db")):
+        faulty = faulty_registry_meta(meta, Failpoints())
+        assert isinstance(faulty, Reviews)
+        assert isinstance(faulty, Inspection)
+        asyncio.run(meta.close())
+    assert isinstance(faulty_blob_store(InMemoryBlobStore(), Failpoints()), DatedBlobs)

@@ -23,12 +23,22 @@ __all__ = ["faulty_blob_store", "faulty_registry_meta"]
 
 def faulty_blob_store(store: BlobStore, failpoints: Failpoints) -> BlobStore:
     """``store``, with points."""
-    return cast(BlobStore, _FaultyBlobStore(store, "blob", failpoints))
+    return cast(BlobStore, _with_methods_of(store, _FaultyBlobStore)(store, "blob", failpoints))
 
 
 def faulty_registry_meta(meta: RegistryMeta, failpoints: Failpoints) -> RegistryMeta:
     """``meta``, with points."""
-    return cast(RegistryMeta, _Faulty(meta, "meta", failpoints))
+    return cast(RegistryMeta, _with_methods_of(meta, _Faulty)(meta, "meta", failpoints))
+
+
+def _with_methods_of(target: object, kind: "type[_Faulty]") -> "type[_Faulty]":
+    """A class that has them itself: what a store can do besides its port is found out by ``isinstance``."""
+    names = [name for name in dir(target) if not name.startswith("_") and not hasattr(kind, name)]
+    return type(kind.__name__, (kind,), {name: property(_getter(name)) for name in names})
+
+
+def _getter(name: str) -> "Callable[[_Faulty], Any]":
+    return lambda faulty: faulty.__getattr__(name)
 
 
 class _Faulty:
