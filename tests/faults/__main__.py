@@ -12,13 +12,14 @@ from pathlib import Path
 from ferro_oci_server.oci.digest import Algorithm
 from ferro_oci_server.testing.faults.failpoints import Action, Fault
 
+from .garbage import COLLECTIONS, GRACE
 from .history import Client, Unanswered
 from .kills import Case, Killer, cases, failing, timed, traced
 from .matrix import Matrix
 from .operations import OPERATIONS, Place
 from .processes import Launcher, Server, new_server
 from .races import DELAYS, RACES
-from .soak import soak
+from .soak import SETTINGS, soak
 from .starting import kill_first_start, trace_first_start
 from .vanishing import WAYS, vanish
 
@@ -48,15 +49,27 @@ class Run:
                 done += self._kill(killer, found, self.options.kills // 4)
         return done
 
-    def errors(self, launcher: Launcher) -> None:
-        """Have the disk fail at every point in turn; what it refuses is not acknowledged, and can be repeated."""
+    def collections(self, launcher: Launcher) -> int:
+        """Kill servers at every point of collecting garbage; return how often."""
+        done = 0
         for workers in (1, 2):
-            with new_server(launcher, workers) as server:
+            with new_server(launcher, workers, _CHECKPOINT_PAGES, GRACE) as server:
                 server.start()
                 killer = Killer(server, self.options.seed)
-                found = _by_point(list(traced(killer, list(OPERATIONS), list(Algorithm))), self.chance)
-                failed = (failing(case, self.chance.choice([Action.EIO, Action.ENOSPC])) for case in found)
-                self._kill(killer, filter(None, failed), self.options.errors // 2)
+                found = _by_point(list(traced(killer, list(COLLECTIONS), list(Algorithm))), self.chance)
+                done += self._kill(killer, found, self.options.kills // 4)
+        return done
+
+    def errors(self, launcher: Launcher) -> None:
+        """Have the disk fail at every point in turn; what it refuses is not acknowledged, and can be repeated."""
+        for names, settings in ((OPERATIONS, None), (COLLECTIONS, GRACE)):
+            for workers in (1, 2):
+                with new_server(launcher, workers, settings=settings) as server:
+                    server.start()
+                    killer = Killer(server, self.options.seed)
+                    found = _by_point(list(traced(killer, list(names), list(Algorithm))), self.chance)
+                    failed = (failing(case, self.chance.choice([Action.EIO, Action.ENOSPC])) for case in found)
+                    self._kill(killer, filter(None, failed), self.options.errors // 4)
 
     def first_starts(self, launcher: Launcher) -> int:
         """Kill first starts at every point that there is; return how often."""
@@ -102,7 +115,7 @@ class Run:
     def races(self, launcher: Launcher) -> None:
         """Let requests meet, and clients go away."""
         for workers in (1, 2):
-            with new_server(launcher, workers) as server:
+            with new_server(launcher, workers, settings=GRACE) as server:
                 server.start()
                 for name in RACES:
                     for number in range(self.options.races):
@@ -137,11 +150,12 @@ class Run:
         """Let several clients work, with kills, for the minutes that were asked for."""
         if not self.options.soak:
             return 0
-        with new_server(launcher, 2) as server:
+        with new_server(launcher, 2, settings=SETTINGS) as server:
             server.start()
-            trace = Killer(server, self.options.seed).trace("push in chunks", Algorithm.SHA256)
+            killer = Killer(server, self.options.seed)
+            names = ("push in chunks", "collect an overwritten image")
+            points = sorted({point for name in names for point in killer.trace(name, Algorithm.SHA256)})
             server.kill()
-            points = sorted(set(trace))
             seconds = 60 * self.options.soak
             outcome = soak(server, seconds=seconds, clients=self.options.clients, seed=self.options.seed, points=points)
         failure = "; ".join(outcome.failures)
@@ -194,7 +208,7 @@ def main() -> int:
     print(f"seed: {run.options.seed}", flush=True)
     with Launcher() as launcher:
         started = time.monotonic()
-        done = run.kills(launcher) + run.first_starts(launcher)
+        done = run.collections(launcher) + run.kills(launcher) + run.first_starts(launcher)
         run.errors(launcher)
         run.races(launcher)
         done += run.soak(launcher)

@@ -38,6 +38,18 @@ class Fact(NamedTuple):
     def __str__(self) -> str:
         return f"{self.kind} {self.repository} {self.key[:24]}"
 
+    def references(self, value: Value) -> list[tuple[str, str]]:
+        """What a manifest with this content refers to: kinds and digests."""
+        document = _document(self, value)
+        blobs = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
+        children = document.get("manifests", [])
+        return [("blob", it["digest"]) for it in blobs] + [("manifest", it["digest"]) for it in children]
+
+    def subject(self, value: Value) -> tuple[str, str] | None:
+        """The repository and the digest of a manifest's subject, if it has one."""
+        subject = _document(self, value).get("subject")
+        return subject and (self.repository, subject["digest"])
+
 
 class Lost(AssertionError):
     """Raised when the registry does not keep its contract."""
@@ -159,6 +171,11 @@ class Recorder:
         self.known = {fact for fact in self.known if fact.kind != "upload"}
         self.world = {fact: value for fact, value in self.world.items() if fact.kind != "upload"}
 
+    def forget(self, facts: Iterable[Fact]) -> None:
+        """Expect nothing more of these."""
+        self.known.difference_update(facts)
+        self.world = {fact: value for fact, value in self.world.items() if fact in self.known}
+
     def settle(self) -> None:
         """After a fault: see what the registry shows, send the unanswered request again, and see what that did."""
         sent = self._pending
@@ -211,9 +228,9 @@ class Recorder:
             raise Lost(f"I3: the tags of {repository} are {listed}, not {tags}")
         referrers: dict[str, set[str]] = {fact.key: set() for fact in self.known if fact.kind == "manifest"}
         for fact, value in self.world.items():
-            subject = _document(fact, value).get("subject")
-            if subject and fact.repository == repository:
-                referrers.setdefault(subject["digest"], set()).add(fact.key)
+            about = fact.subject(value)
+            if about and fact.repository == repository:
+                referrers.setdefault(about[1], set()).add(fact.key)
         for subject, digests in referrers.items():
             reply = self.client.get(f"/v2/{repository}/referrers/{subject}")
             found = [entry["digest"] for entry in json.loads(reply.body)["manifests"]] if reply else []
@@ -221,14 +238,9 @@ class Recorder:
                 raise Lost(f"I3: the referrers of {subject} are {found}, not {digests}")
 
     def _check_references(self, fact: Fact, value: Value) -> None:
-        document = _document(fact, value)
-        blobs = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
-        for blob in blobs:
-            if _read(self.client, Fact("blob", fact.repository, blob["digest"])) is None:
-                raise Lost(f"I4: {fact} is there, and its blob {blob['digest']} is not")
-        for child in document.get("manifests", []):
-            if _read(self.client, Fact("manifest", fact.repository, child["digest"])) is None:
-                raise Lost(f"I4: {fact} is there, and {child['digest']} below it is not")
+        for kind, digest in fact.references(value):
+            if _read(self.client, Fact(kind, fact.repository, digest)) is None:
+                raise Lost(f"I4: {fact} is there, and its {kind} {digest} is not")
 
     def _check_elsewhere(self, fact: Fact) -> None:
         if fact.kind in ("blob", "manifest") and _read(self.client, fact._replace(repository=ELSEWHERE)) is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ferro_oci_server.oci.digest import Algorithm
 from ferro_oci_server.testing.faults.failpoints import Action, Fault
 
+from .garbage import COLLECTIONS, check_collected
 from .history import Client, Fact, Lost, Recorder, Unanswered, World, observe
 from .operations import OPERATIONS, Operation, Place
 from .processes import Server
@@ -25,6 +26,8 @@ __all__ = ["Case", "Killer", "cases", "check_files", "failing", "timed", "traced
 _FIRST_HITS = 3
 
 _BEHIND_SECONDS = 0.2
+
+_ALL = {**OPERATIONS, **COLLECTIONS}
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,14 @@ class Killer:
             raise Lost(f"nothing was to go wrong, and {interrupted}")
         if _discards(case.fault):
             recorder.forget_uploads()
-            operation = OPERATIONS[case.operation](operation.place)
+            operation = _ALL[case.operation](operation.place)
         recorder.settle()
         operation.run(recorder)
         recorder.check()
         check_files(self.server)
+        if case.operation in COLLECTIONS:
+            check_collected(self.server, repair="push" in case.operation)
+            recorder.check()
         self._keep(recorder)
         return reached
 
@@ -98,7 +104,7 @@ class Killer:
     def _new(self, name: str, algorithm: Algorithm) -> tuple[Operation, Recorder]:
         self._count += 1
         place = Place(f"k/{self._count}", algorithm, self._seed)
-        return OPERATIONS[name](place), Recorder(Client(self.server.address))
+        return _ALL[name](place), Recorder(Client(self.server.address))
 
     def _recover(self, fault: Fault) -> bool:
         point = self.server.point

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -78,6 +78,8 @@ class Server:
     folder: Path
     workers: int = 1
     checkpoint_pages: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings that are not those of the command."""
     address: str = ""
     starts: int = 0
     _pid: int = 0
@@ -155,6 +157,7 @@ class Server:
             "workers": str(self.workers),
             "access_log": "false",
             "log_level": "warning",
+            **self.settings,
         }
 
     def _ready(self) -> bool:
@@ -178,11 +181,16 @@ class Server:
 
 
 @contextmanager
-def new_server(launcher: Launcher, workers: int = 1, checkpoint_pages: int | None = None) -> Iterator[Server]:
+def new_server(
+    launcher: Launcher,
+    workers: int = 1,
+    checkpoint_pages: int | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """A server on an empty folder, not started; killed at the end if it runs."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="ferro-faults-", dir=memory if memory.is_dir() else None) as folder:
-        server = Server(launcher, Path(folder), workers, checkpoint_pages)
+        server = Server(launcher, Path(folder), workers, checkpoint_pages, settings or {})
         try:
             yield server
         finally:

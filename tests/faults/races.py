@@ -1,15 +1,14 @@
 """Requests that meet: each race is run many times, and its outcome must be one that an order of them explains."""
 
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Mapping
 
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.testing.images import index
 from support.registry import Reply
 
+from .collection_races import COLLECTION_RACES
 from .history import Client, Fact, Lost, Recorder, observe
+from .meeting import Race, at_once
 from .operations import Place, put_blob, put_manifest
 
 __all__ = ["DELAYS", "RACES"]
@@ -31,27 +30,16 @@ DELAYS = (
     "file.staged.replace.after",
     "sql.begin.after",
     "sql.commit.before",
+    "meta.get_blob.after",
+    "meta.mount_blob.before",
+    "meta.stat_manifest.after",
+    "meta.review.before",
+    "meta.review.after",
+    "meta.waste.after",
+    "blob.delete.before",
+    "blob.delete.after",
 )
 """Where waiting a little lets requests meet that would otherwise pass each other."""
-
-Race = Callable[[Client, Place], None]
-
-
-def _at_once(*requests: Callable[[], Reply]) -> list[Reply]:
-    """Send requests at the same time, each from a thread, and wait for all answers; none may be a 5xx."""
-    barrier = threading.Barrier(len(requests))
-
-    def send(request: Callable[[], Reply]) -> Reply:
-        with suppress(threading.BrokenBarrierError):
-            barrier.wait(timeout=10)
-        return request()
-
-    with ThreadPoolExecutor(len(requests)) as threads:
-        replies = [future.result() for future in [threads.submit(send, request) for request in requests]]
-    for reply in replies:
-        if reply.status >= 500:
-            raise Lost(f"I7: one of several requests at once is answered by {reply.status} {reply.body[:200]!r}")
-    return replies
 
 
 def _allow(replies: list[Reply], *outcomes: tuple[int, ...]) -> None:
@@ -80,7 +68,7 @@ def two_closing_puts(client: Client, place: Place) -> None:
     """One wins; the other is told that the upload has ended, or that somebody is at it."""
     content = place.content(50_000)
     _, closing, blob = _upload(client, place, content, len(content))
-    replies = _at_once(*[lambda: client.request("PUT", closing)] * 2)
+    replies = at_once(*[lambda: client.request("PUT", closing)] * 2)
     _allow(replies, (201, 404), (201, 416))
     _expect(client, blob, content)
 
@@ -90,7 +78,7 @@ def two_closing_puts_with_bytes(client: Client, place: Place) -> None:
     content = place.content(50_000)
     _, closing, blob = _upload(client, place, content, 20_000)
     headers = {**_OCTETS, "Content-Range": "20000-49999"}
-    replies = _at_once(*[lambda: client.request("PUT", closing, content[20_000:], headers)] * 2)
+    replies = at_once(*[lambda: client.request("PUT", closing, content[20_000:], headers)] * 2)
     _allow(replies, (201, 404), (201, 416))
     _expect(client, blob, content)
 
@@ -99,7 +87,7 @@ def patch_and_put(client: Client, place: Place) -> None:
     """A chunk that comes with the closing PUT is before it, and then the digest is wrong, or is not taken in."""
     content = place.content(50_000)
     location, closing, blob = _upload(client, place, content, len(content))
-    replies = _at_once(
+    replies = at_once(
         lambda: client.request("PUT", closing),
         lambda: client.request("PATCH", location, b"more", {**_OCTETS, "Content-Range": "50000-50003"}),
     )
@@ -116,7 +104,7 @@ def two_patches(client: Client, place: Place) -> None:
     content, other = place.content(50_000), place.content(30_000, "other")
     location, _, _ = _upload(client, place, content, 20_000)
     headers = {**_OCTETS, "Content-Range": "20000-49999"}
-    first, second = _at_once(
+    first, second = at_once(
         lambda: client.request("PATCH", location, content[20_000:], headers),
         lambda: client.request("PATCH", location, other, headers),
     )
@@ -134,7 +122,7 @@ def same_digest_in_two_repositories(client: Client, place: Place) -> None:
     _, first, blob = _upload(client, place, content, 50_000)
     elsewhere = Place(place.other, place.algorithm, place.seed)
     _, second, other = _upload(client, elsewhere, content, 50_000)
-    _allow(_at_once(lambda: client.request("PUT", first), lambda: client.request("PUT", second)), (201, 201))
+    _allow(at_once(lambda: client.request("PUT", first), lambda: client.request("PUT", second)), (201, 201))
     _expect(client, blob, content)
     _expect(client, other, content)
 
@@ -146,7 +134,7 @@ def blob_deleted_under_a_manifest(client: Client, place: Place) -> None:
     for content in image.blobs:
         put_blob(recorder, place.repository, content, place.algorithm)
     layer = Digest.of(image.blobs[1], place.algorithm)
-    put, deleted = _at_once(
+    put, deleted = at_once(
         lambda: client.request(
             "PUT", f"/v2/{place.repository}/manifests/{image.digest}", image.body, {"Content-Type": image.media_type}
         ),
@@ -171,7 +159,7 @@ def child_deleted_under_an_index(client: Client, place: Place) -> None:
     put_manifest(recorder, place.repository, child, (), by_digest=True)
     above = index([child], algorithm=place.algorithm)
     base = f"/v2/{place.repository}/manifests"
-    put, deleted = _at_once(
+    put, deleted = at_once(
         lambda: client.request("PUT", f"{base}/{above.digest}", above.body, {"Content-Type": above.media_type}),
         lambda: client.request("DELETE", f"{base}/{child.digest}"),
     )
@@ -188,7 +176,7 @@ def blob_deleted_and_pushed(client: Client, place: Place) -> None:
     recorder = Recorder(client)
     put_blob(recorder, place.repository, content, place.algorithm)
     _, closing, blob = _upload(client, place, content, 50_000)
-    replies = _at_once(
+    replies = at_once(
         lambda: client.request("PUT", closing),
         lambda: client.request("DELETE", f"/v2/{place.repository}/blobs/{blob.key}"),
     )
@@ -206,7 +194,7 @@ def blob_deleted_under_a_pull(client: Client, place: Place) -> None:
     recorder = Recorder(client)
     put_blob(recorder, place.repository, content, place.algorithm)
     target = f"/v2/{place.repository}/blobs/{Digest.of(content, place.algorithm)}"
-    pulled, deleted = _at_once(lambda: client.request("GET", target), lambda: client.request("DELETE", target))
+    pulled, deleted = at_once(lambda: client.request("GET", target), lambda: client.request("DELETE", target))
     if deleted.status != 202 or not (pulled.status == 404 or pulled.body == content):
         raise Lost(f"F22: a pull is answered by {pulled.status} and {len(pulled.body)} bytes")
 
@@ -225,7 +213,7 @@ def one_tag_moved_twice(client: Client, place: Place) -> None:
         headers = {"Content-Type": image.media_type}
         return client.request("PUT", f"{target}/{image.digest}?tag=v1", image.body, headers)
 
-    _allow(_at_once(lambda: put(0), lambda: put(1)), (201, 201))
+    _allow(at_once(lambda: put(0), lambda: put(1)), (201, 201))
     tag = Fact("tag", place.repository, "v1")
     if observe(client, [tag]).get(tag) not in {str(image.digest) for image in images}:
         raise Lost("I3: a tag is neither of what it was set to")
@@ -242,7 +230,7 @@ def tag_moved_and_deleted(client: Client, place: Place) -> None:
     put_manifest(recorder, place.repository, old, ("v1",), by_digest=True)
     target = f"/v2/{place.repository}/manifests"
     headers = {"Content-Type": new.media_type}
-    replies = _at_once(
+    replies = at_once(
         lambda: client.request("PUT", f"{target}/{new.digest}?tag=v1", new.body, headers),
         lambda: client.request("DELETE", f"{target}/v1"),
     )
@@ -257,6 +245,7 @@ def tag_moved_and_deleted(client: Client, place: Place) -> None:
 
 
 RACES: Mapping[str, Race] = {
+    **COLLECTION_RACES,
     "two closing PUTs": two_closing_puts,
     "two closing PUTs with bytes": two_closing_puts_with_bytes,
     "PATCH and closing PUT": patch_and_put,

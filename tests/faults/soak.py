@@ -4,7 +4,8 @@
     killer:  every so often kills the server, wherever it is, or at a random point, and starts it again
 
 Each client goes on from its own history (``Recorder``), so that every acknowledged object of it is checked after every
-kill. ``chores`` is where collection, verification and backups will come in: called between kills, on a live server.
+kill. Between kills its clock goes on, and it collects, in the midst of all that: what a client has pushed is
+leased until its operation has ended, and then only what tags keep is expected. In the end everything else has gone.
 """
 
 import random
@@ -16,17 +17,28 @@ from dataclasses import dataclass, field
 from ferro_oci_server.oci.digest import Algorithm
 from ferro_oci_server.testing.faults.failpoints import Fault
 
+from .garbage import check_collected, collect, lasting
 from .history import Client, Fact, Lost, Recorder, Unanswered, World, observe
 from .kills import check_files
 from .operations import OPERATIONS, Place
 from .processes import Server
 
-__all__ = ["Soak", "soak"]
+__all__ = ["SETTINGS", "Soak", "soak"]
 
 _RESTART_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 # A client that remembered all would ask for all after every kill.
 _MAX_FACTS = 300
+
+SETTINGS = {
+    "collection_interval": "7d",
+    "blob_grace": "60s",
+    "manifest_grace": "60s",
+    "upload_grace": "60s",
+    "trash_grace": "20s",
+}
+"""Of its clock: longer than an operation takes in which the server is killed again and again."""
+_TICK = 10.0
 
 
 @dataclass
@@ -90,7 +102,7 @@ class _Worker:
         for step in (operation.prepare, operation.run, lambda recorder: recorder.check()):
             self._persist(step, recorder)
         self._outcome.add(1, recorder.checks)
-        self.kept |= recorder.world
+        self.kept |= lasting(recorder.world)
         self.gone |= recorder.known.difference(recorder.world)
         self._forget()
 
@@ -130,7 +142,6 @@ def soak(
     clients: int,
     seed: int,
     points: Sequence[str] = (),
-    chores: Callable[[Server], None] = check_files,
 ) -> Soak:
     """Let clients work on a server that is killed again and again; return what came of it."""
     outcome, ended, chance = Soak(), threading.Event(), random.Random(seed)
@@ -140,7 +151,7 @@ def soak(
     for thread in threads:
         thread.start()
     try:
-        _kill_until(time.monotonic() + seconds, server, ended, chance, points, chores, outcome)
+        _kill_until(time.monotonic() + seconds, server, ended, chance, points, outcome)
     finally:
         ended.set()
         for thread in threads:
@@ -148,7 +159,18 @@ def soak(
     for worker in workers:
         worker.check()
     check_files(server)
+    try:
+        check_collected(server, repair=True)
+    except Lost as lost:
+        outcome.fail(str(lost))
+    for worker in workers:
+        worker.check()
     return outcome
+
+
+def _collect(server: Server) -> None:
+    check_files(server)
+    collect(Recorder(Client(server.address)), _TICK)
 
 
 def _kill_until(
@@ -157,12 +179,11 @@ def _kill_until(
     ended: threading.Event,
     chance: random.Random,
     points: Sequence[str],
-    chores: Callable[[Server], None],
     outcome: Soak,
 ) -> None:
     while time.monotonic() < deadline and not ended.wait(chance.uniform(0.2, 2.0)):
         try:
-            chores(server)
+            _collect(server)
             if points and chance.random() < 0.5:
                 _kill_at(server, Fault(chance.choice(points), chance.randint(1, 20)), chance)
             else:

@@ -11,10 +11,11 @@ import pytest
 from ferro_oci_server.oci.digest import Algorithm
 from ferro_oci_server.testing.faults.failpoints import Action
 
+from .garbage import COLLECTIONS, GRACE
 from .kills import Case, Killer, cases, failing, timed
 from .operations import OPERATIONS
 from .processes import Launcher, new_server
-from .soak import soak
+from .soak import SETTINGS, soak
 from .starting import kill_first_start, trace_first_start
 
 _FIRST_STARTS = 3
@@ -24,11 +25,36 @@ _SOAK_SECONDS = 3.0
 _ALWAYS = ("file.staged.replace.after", "sql.commit.during")
 _DRAWN = 1
 
+# What collection does, and little besides.
+_COLLECTS = (
+    "meta.review",
+    "meta.waste",
+    "meta.forget_waste",
+    "meta.tick",
+    "blob.delete",
+    "blob.discard",
+    "file.blob.unlink",
+    "sql.delete",
+    "sql.update.trash",
+    "sql.commit",
+)
+_COLLECTIONS = 1
+
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1 worker", "2 workers"])
 def killer(request: pytest.FixtureRequest, launcher: Launcher, seed: int) -> Iterator[Killer]:
     """A server with that many workers, which is killed again and again."""
     with new_server(launcher, request.param, checkpoint_pages=8) as server:
+        server.start()
+        killer = Killer(server, seed)
+        yield killer
+        killer.check_all()
+
+
+@pytest.fixture(scope="module")
+def collecting(launcher: Launcher, seed: int) -> Iterator[Killer]:
+    """A server with short graces."""
+    with new_server(launcher, 2, checkpoint_pages=8, settings=GRACE) as server:
         server.start()
         killer = Killer(server, seed)
         yield killer
@@ -65,6 +91,18 @@ def test_what_the_disk_refuses_is_not_acknowledged_and_can_be_repeated(
     killer.run(case)
 
 
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_a_collection_that_is_killed_loses_nothing_and_leaves_nothing(name: str, collecting: Killer, seed: int) -> None:
+    chance = random.Random(f"{seed} {name} {collecting.server.workers}")
+    algorithm = chance.choice(list(Algorithm))
+    found = list(cases(name, algorithm, collecting.trace(name, algorithm)))
+    collects = [case for case in found if case.fault.point.startswith(_COLLECTS)]
+    for case in chance.sample(collects, min(_COLLECTIONS, len(collects))):
+        chosen = timed(case, chance)
+        print(chosen)
+        collecting.run(chosen)
+
+
 def test_a_first_start_that_was_killed_needs_no_help(launcher: Launcher, seed: int) -> None:
     chance = random.Random(seed)
     points = trace_first_start(launcher)
@@ -75,7 +113,7 @@ def test_a_first_start_that_was_killed_needs_no_help(launcher: Launcher, seed: i
 
 
 def test_clients_of_a_server_that_is_killed_again_and_again_lose_nothing(launcher: Launcher, seed: int) -> None:
-    with new_server(launcher, 2, checkpoint_pages=8) as server:
+    with new_server(launcher, 2, checkpoint_pages=8, settings=SETTINGS) as server:
         outcome = soak(server, seconds=_SOAK_SECONDS, clients=3, seed=seed)
     assert outcome.failures == []
     assert outcome.kills

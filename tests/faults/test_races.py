@@ -8,6 +8,8 @@ import pytest
 from ferro_oci_server.oci.digest import Algorithm
 from ferro_oci_server.testing.faults.failpoints import Action, Fault
 
+from .collection_races import COLLECTION_RACES
+from .garbage import GRACE
 from .history import Client
 from .operations import Place
 from .processes import Launcher, Server, new_server
@@ -15,11 +17,12 @@ from .races import DELAYS, RACES
 from .vanishing import WAYS, vanish
 
 _TIMES = 8
+_COLLECTION_TIMES = 2
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1 worker", "2 workers"])
 def server(request: pytest.FixtureRequest, launcher: Launcher) -> Iterator[Server]:
-    with new_server(launcher, request.param) as started:
+    with new_server(launcher, request.param, settings=GRACE) as started:
         started.start()
         yield started
 
@@ -32,7 +35,7 @@ def _place(name: str, number: int, seed: int, chance: random.Random) -> Place:
 @pytest.mark.parametrize("name", RACES)
 def test_requests_that_meet_have_an_outcome_that_an_order_explains(name: str, server: Server, seed: int) -> None:
     chance = random.Random(f"{seed} {name}")
-    for number in range(_TIMES):
+    for number in range(_COLLECTION_TIMES if name in COLLECTION_RACES else _TIMES):
         delay = chance.choice([None, *DELAYS])
         print(number, delay)
         if delay:
