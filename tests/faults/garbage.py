@@ -18,7 +18,7 @@ from .history import Client, Fact, Lost, Recorder, World, observe
 from .operations import Operation, Place, PutManifests, put_blob, put_manifest
 from .processes import Server
 
-__all__ = ["COLLECTIONS", "GRACE", "check_collected", "collect", "collect_all", "lasting"]
+__all__ = ["COLLECTIONS", "GRACE", "Collect", "check_collected", "collect", "collect_all", "lasting"]
 
 GRACE = {
     # Nobody but the tests lets the clock go on.
@@ -72,14 +72,16 @@ class Collect:
         """Collect until all of it has gone; the rest of a collection that was interrupted is done."""
         if self.then is not None:
             self.then(self.place, recorder)
-        self._check(recorder)
         for _ in range(_ROUNDS):
             collect(recorder)
-        left = set(self._check(recorder)).difference(recorder.world)
+
+    def check_gone(self, recorder: Recorder) -> None:
+        """See that no garbage is left that was not pushed again."""
+        left = set(self.check(recorder)).difference(recorder.world)
         if left:
             raise Lost(f"I5: not collected: {', '.join(map(str, left))}")
 
-    def _check(self, recorder: Recorder) -> World:
+    def check(self, recorder: Recorder) -> World:
         """See that what is there of the garbage is whole; return it."""
         found = observe(recorder.client, self._garbage)
         whole = Recorder(recorder.client, {**found, **recorder.world}, {*recorder.known, *self._garbage})

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ferro_oci_server.oci.digest import Algorithm
 from ferro_oci_server.testing.faults.failpoints import Action, Fault
 
-from .garbage import COLLECTIONS, check_collected
+from .garbage import COLLECTIONS, Collect, check_collected
 from .history import Client, Fact, Lost, Recorder, Unanswered, World, observe
 from .operations import OPERATIONS, Operation, Place
 from .processes import Server
@@ -73,11 +73,15 @@ class Killer:
             recorder.forget_uploads()
             operation = _ALL[case.operation](operation.place)
         recorder.settle()
+        if isinstance(operation, Collect):
+            operation.check(recorder)
         operation.run(recorder)
         recorder.check()
         check_files(self.server)
         if case.operation in COLLECTIONS:
             check_collected(self.server, repair="push" in case.operation)
+        if isinstance(operation, Collect):
+            operation.check_gone(recorder)
             recorder.check()
         self._keep(recorder)
         return reached
