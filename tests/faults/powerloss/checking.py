@@ -28,7 +28,7 @@ from ferro_oci_server.core.ports import BlobStore, RegistryMeta, StoreError
 from ferro_oci_server.core.records import UploadId
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
-from ferro_oci_server.oci.errors import BlobUnknown, OciError
+from ferro_oci_server.oci.errors import BlobUnknown, OciError, UploadUnknown
 from ferro_oci_server.oci.manifest import parse_manifest
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Tag
@@ -204,6 +204,8 @@ async def _continued(opened: _Opened, promises: Promises) -> list[str]:
         try:
             await opened.state.uploads.complete(RepositoryName(repository), UploadId(upload), digest, rest)
         except (OciError, StoreError) as error:
+            if isinstance(error, UploadUnknown) and promises.is_given_up(upload):
+                continue
             rule = "F20" if promises.is_ending(upload) else "I1"
             wrong.append(f"{rule}: a session cannot go on from {offset}: {error}")
     return wrong

@@ -80,6 +80,14 @@ class Promises:
             for key, value in operation.effects.items()
         )
 
+    def is_given_up(self, upload: str) -> bool:
+        """Whether a session was to end without a blob, and nobody was told that it has: its bytes may be gone first."""
+        return any(
+            key[0] == "upload" and key[2] == upload and len(operation.effects) == 1 and operation.effects[key] is None
+            for _, operation in self._open()
+            for key in operation.effects
+        )
+
     def retries(self) -> list[Sequence[Any]]:
         """How to repeat what was not answered, as its client would."""
         return [operation.retry for _, operation in self._open() if operation.retry]
