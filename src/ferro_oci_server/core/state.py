@@ -43,6 +43,7 @@ class AppState:
     ) -> None:
         self._blob_store = blob_store
         self._registry_meta = registry_meta
+        self._reviews = registry_meta if isinstance(registry_meta, Reviews) else None
         self._inspection = registry_meta if isinstance(registry_meta, Inspection) else None
         integrity = Integrity(blob_store, self._inspection)
         missing_references = missing_references or MissingReferences()
@@ -54,8 +55,8 @@ class AppState:
         self.catalog = Catalog(registry_meta)
         self.collector: Collector | None = None
         """Removes what nothing needs, where the metadata store can tell."""
-        if isinstance(registry_meta, Reviews):
-            self.collector = Collector(blob_store, registry_meta, self.uploads, grace or Grace())
+        if self._reviews is not None:
+            self.collector = Collector(blob_store, self._reviews, self.uploads, grace or Grace())
         self.scrubber: Scrubber | None = None
         """Looks for damaged blobs, and ``verifier`` at everything, where the metadata store can be inspected."""
         self.verifier: Verifier | None = None
@@ -93,9 +94,7 @@ class AppState:
 
     async def collected(self) -> Collected:
         """What waits for a review, and what has been removed."""
-        if not isinstance(self._registry_meta, Reviews):
-            return Collected({}, {}, {})
-        return await self._registry_meta.collected()
+        return Collected({}, {}, {}) if self._reviews is None else await self._reviews.collected()
 
     async def verify(self, *, repair: bool = False) -> AsyncIterator[Finding]:
         """Look at everything and tell of what is wrong; with ``repair``, do about damaged blobs what can be done."""
