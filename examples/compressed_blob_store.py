@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from ferro_oci_server import Digest, StagedBytesMissing, UploadBusy, UploadId
+from ferro_oci_server import Digest, StagedBytes, StagedBytesMissing, UploadBusy, UploadId
 
 
 class Piece(NamedTuple):
@@ -26,7 +26,7 @@ class Piece(NamedTuple):
 
 
 class CompressedBlobStore:
-    """Keeps blobs as compressed pieces; the location of a blob is its digest and its upload."""
+    """Keeps blobs as compressed pieces."""
 
     chunk_min_length = 0
 
@@ -34,6 +34,9 @@ class CompressedBlobStore:
         self._blobs: dict[str, tuple[Piece, ...]] = {}
         self._staged: dict[UploadId, tuple[Piece, ...]] = {}
         self._claimed: set[UploadId] = set()
+
+    def location(self, upload: UploadId, digest: Digest) -> str:
+        return f"{digest}.{upload}"
 
     async def open(self, location: str) -> "Reader | None":
         pieces = self._blobs.get(location)
@@ -52,7 +55,7 @@ class CompressedBlobStore:
             raise UploadBusy
         self._claimed.add(upload)
         try:
-            yield StagedPieces(upload, self._staged, self._blobs)
+            yield StagedPieces(self, upload, self._staged, self._blobs)
         finally:
             self._claimed.remove(upload)
 
@@ -71,34 +74,38 @@ class StagedPieces:
     """What is staged for one upload, while it is claimed."""
 
     def __init__(
-        self, upload: UploadId, staged: dict[UploadId, tuple[Piece, ...]], blobs: dict[str, tuple[Piece, ...]]
+        self,
+        store: CompressedBlobStore,
+        upload: UploadId,
+        staged: dict[UploadId, tuple[Piece, ...]],
+        blobs: dict[str, tuple[Piece, ...]],
     ) -> None:
+        self._store = store
         self._upload = upload
         self._staged = staged
         self._blobs = blobs
 
-    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
-        content = first_bytes(self._staged.get(self._upload, ()), offset)
+    async def append(self, staged: StagedBytes, pieces: AsyncIterator[bytes]) -> StagedBytes:
+        content = first_bytes(self._staged.get(self._upload, ()), staged.size)
         async for piece in pieces:
             content.append(Piece.pack(piece))
         # Put in its place as a whole, so that an append that fails has changed nothing.
         self._staged[self._upload] = tuple(content)
-        return sum(piece.size for piece in content)
+        return StagedBytes(sum(piece.size for piece in content))
 
-    async def read(self, size: int) -> AsyncGenerator[bytes, None]:
-        for piece in first_bytes(self._staged.get(self._upload, ()), size):
+    async def read(self, staged: StagedBytes) -> AsyncGenerator[bytes, None]:
+        for piece in first_bytes(self._staged.get(self._upload, ()), staged.size):
             yield piece.unpack()
 
-    async def commit(self, size: int, digest: Digest) -> str:
-        location = f"{digest}.{self._upload}"
+    async def commit(self, staged: StagedBytes, digest: Digest) -> None:
+        location = self._store.location(self._upload, digest)
         try:
-            self._blobs[location] = tuple(first_bytes(self._staged.get(self._upload, ()), size))
+            self._blobs[location] = tuple(first_bytes(self._staged.get(self._upload, ()), staged.size))
         except StagedBytesMissing:
             # A commit that is repeated finds its blob.
-            if sum(piece.size for piece in self._blobs.get(location, ())) != size:
+            if sum(piece.size for piece in self._blobs.get(location, ())) != staged.size:
                 raise
         self._staged.pop(self._upload, None)
-        return location
 
 
 class Reader:

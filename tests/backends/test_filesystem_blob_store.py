@@ -19,11 +19,20 @@ from ferro_oci_server.core.ports import (
     StoreUnavailable,
     UploadBusy,
 )
-from ferro_oci_server.core.records import UploadId
+from ferro_oci_server.core.records import StagedBytes, UploadId
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.testing.behaviour import behaviour
 from ferro_oci_server.testing.blob_store import PersistentBlobStoreSuite
-from ferro_oci_server.testing.blob_store.steps import append, commit, new_upload, pieces_of, put, read, read_staged
+from ferro_oci_server.testing.blob_store.steps import (
+    NOTHING,
+    append,
+    commit,
+    new_upload,
+    pieces_of,
+    put,
+    read,
+    read_staged,
+)
 
 from .files import OnFiles, files, in_thread, small_disk
 
@@ -48,7 +57,7 @@ class TestLayout(OnFiles):
     @behaviour
     async def test_staged_bytes_are_a_file_under_the_id_of_the_upload(self, store: BlobStore, tmp_path: Path) -> None:
         upload = new_upload()
-        await append(store, upload, 0, pieces_of(b"content"))
+        await append(store, upload, NOTHING, pieces_of(b"content"))
         assert await files(tmp_path) == {f"uploads/{upload}": b"content"}
 
     @behaviour
@@ -69,11 +78,11 @@ class TestLayout(OnFiles):
         self, store: BlobStore, tmp_path: Path, upload: str
     ) -> None:
         with pytest.raises(StagedBytesMissing):
-            await append(store, UploadId(upload), 0, pieces_of(b"content"))
+            await append(store, UploadId(upload), NOTHING, pieces_of(b"content"))
         with pytest.raises(StagedBytesMissing):
-            await commit(store, UploadId(upload), 0, Digest.of(b""))
+            await commit(store, UploadId(upload), NOTHING, Digest.of(b""))
         with pytest.raises(StagedBytesMissing):
-            await read_staged(store, UploadId(upload), 1)
+            await read_staged(store, UploadId(upload), StagedBytes(1))
         await store.discard(UploadId(upload))
         assert await files(tmp_path) == {}
 
@@ -90,7 +99,7 @@ class TestLayout(OnFiles):
         upload = new_upload()
         await in_thread(lambda: (tmp_path / "uploads" / upload).symlink_to(tmp_path / "outside"))
         with pytest.raises(StoreUnavailable):
-            await append(store, upload, 0, pieces_of(b"content"))
+            await append(store, upload, NOTHING, pieces_of(b"content"))
         assert await files(tmp_path) == {}
 
 
@@ -139,12 +148,12 @@ class TestDamage(OnFiles):
     @behaviour
     async def test_staged_bytes_that_were_lost_are_missing(self, store: BlobStore, tmp_path: Path) -> None:
         upload = new_upload()
-        await append(store, upload, 0, pieces_of(b"content"))
+        await append(store, upload, NOTHING, pieces_of(b"content"))
         os.truncate(tmp_path / "uploads" / upload, 3)
         with pytest.raises(StagedBytesMissing):
-            await append(store, upload, 7, pieces_of(b"more"))
+            await append(store, upload, StagedBytes(7), pieces_of(b"more"))
         with pytest.raises(StagedBytesMissing):
-            await commit(store, upload, 7, DIGEST)
+            await commit(store, upload, StagedBytes(7), DIGEST)
 
     @behaviour
     async def test_a_short_staged_file_is_dropped_when_its_blob_is_there(
@@ -152,8 +161,8 @@ class TestDamage(OnFiles):
     ) -> None:
         upload = UPLOAD
         await put(store, b"content", UPLOAD)
-        await append(store, upload, 0, pieces_of(b"cont"))
-        assert await commit(store, upload, 7, DIGEST) == LOCATION
+        await append(store, upload, NOTHING, pieces_of(b"cont"))
+        assert await commit(store, upload, StagedBytes(7), DIGEST) == LOCATION
         assert await files(tmp_path) == {f"blobs/{LOCATION}": b"content"}
 
     @behaviour
@@ -170,7 +179,7 @@ class TestDamage(OnFiles):
         await in_thread((tmp_path / "uploads").rmdir)
         await in_thread((tmp_path / "uploads").touch)
         with pytest.raises(StoreUnavailable):
-            await append(store, new_upload(), 0, pieces_of(b"content"))
+            await append(store, new_upload(), NOTHING, pieces_of(b"content"))
         with pytest.raises(StoreUnavailable):
             await store.check()
         assert await read(store, LOCATION) == b"content"
@@ -183,40 +192,39 @@ class TestSeveralWorkers(OnFiles):
     async def test_an_upload_has_one_writer_among_all(self, store: BlobStore, tmp_path: Path) -> None:
         upload, arrived, go_on = new_upload(), asyncio.Event(), asyncio.Event()
         other = await in_thread(FsBlobStore, tmp_path)
-        appending = asyncio.create_task(append(store, upload, 0, waiting(arrived, go_on)))
+        appending = asyncio.create_task(append(store, upload, NOTHING, waiting(arrived, go_on)))
         await arrived.wait()
         with pytest.raises(UploadBusy):
-            await append(other, upload, 0, pieces_of(b"other"))
+            await append(other, upload, NOTHING, pieces_of(b"other"))
         with pytest.raises(UploadBusy):
-            await commit(other, upload, 0, Digest.of(b""))
+            await commit(other, upload, NOTHING, Digest.of(b""))
         go_on.set()
-        assert await appending == 11
-        assert await read_staged(other, upload, 11) == b"firstsecond"
+        assert await read_staged(other, upload, await appending) == b"firstsecond"
         await other.close()
 
     @behaviour
     async def test_an_upload_goes_on_at_another(self, store: BlobStore, tmp_path: Path) -> None:
         upload, other = new_upload(), await in_thread(FsBlobStore, tmp_path)
-        await append(store, upload, 0, pieces_of(b"con"))
-        await append(other, upload, 3, pieces_of(b"tent"))
-        assert await read(other, await commit(store, upload, 7, DIGEST)) == b"content"
+        await append(store, upload, NOTHING, pieces_of(b"con"))
+        await append(other, upload, StagedBytes(3), pieces_of(b"tent"))
+        assert await read(other, await commit(store, upload, StagedBytes(7), DIGEST)) == b"content"
         await other.close()
 
     @behaviour
     async def test_an_upload_whose_worker_was_killed_goes_on(self, store: BlobStore, tmp_path: Path) -> None:
         upload = new_upload()
-        await append(store, upload, 0, pieces_of(b"con"))
+        await append(store, upload, NOTHING, pieces_of(b"con"))
         await in_thread(kill_while_appending, tmp_path, upload, 3)
         assert len((await files(tmp_path))[f"uploads/{upload}"]) > 2 * MIB
-        assert await append(store, upload, 3, pieces_of(b"tent")) == 7
-        assert await read(store, await commit(store, upload, 7, DIGEST)) == b"content"
+        assert await append(store, upload, StagedBytes(3), pieces_of(b"tent")) == StagedBytes(7)
+        assert await read(store, await commit(store, upload, StagedBytes(7), DIGEST)) == b"content"
 
     @behaviour
     async def test_a_file_that_was_committed_while_it_was_opened_is_not_written_to(
         self, store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         upload, flock = new_upload(), fcntl.flock
-        await append(store, upload, 0, pieces_of(b"content"))
+        await append(store, upload, NOTHING, pieces_of(b"content"))
 
         def lock_too_late(fd: int, operation: int) -> None:
             (tmp_path / "uploads" / upload).rename(tmp_path / "blob")
@@ -224,7 +232,7 @@ class TestSeveralWorkers(OnFiles):
 
         monkeypatch.setattr(fcntl, "flock", lock_too_late)
         with pytest.raises(StagedBytesMissing):
-            await append(store, upload, 0, pieces_of(b"other"))
+            await append(store, upload, NOTHING, pieces_of(b"other"))
         assert await files(tmp_path) == {"blob": b"content"}
 
 
@@ -239,11 +247,11 @@ class TestRefusals(OnFiles):
     async def _fill(self, store: BlobStore, tmp_path: Path) -> None:
         upload = new_upload()
         await put(store, b"content", UPLOAD)
-        await append(store, upload, 0, pieces_of(b"kept"))
+        await append(store, upload, NOTHING, pieces_of(b"kept"))
         with pytest.raises(StoreUnavailable):
-            await append(store, upload, 4, pieces_of(*[bytes(MIB)] * 8))
+            await append(store, upload, StagedBytes(4), pieces_of(*[bytes(MIB)] * 8))
         assert await files(tmp_path) == {f"blobs/{LOCATION}": b"content", f"uploads/{upload}": b"kept"}
-        assert await append(store, upload, 4, pieces_of(bytes(MIB))) == MIB + 4
+        assert await append(store, upload, StagedBytes(4), pieces_of(bytes(MIB))) == StagedBytes(MIB + 4)
 
     def test_a_disk_that_cannot_be_written_to_is_unavailable_and_can_be_read(self, tmp_path: Path) -> None:
         def open_store() -> BlobStore:
@@ -261,7 +269,7 @@ class TestRefusals(OnFiles):
     @behaviour
     async def _only_read(self, store: BlobStore) -> None:
         with pytest.raises(StoreUnavailable):
-            await append(store, new_upload(), 0, pieces_of(b"content"))
+            await append(store, new_upload(), NOTHING, pieces_of(b"content"))
         with pytest.raises(StoreUnavailable):
             await store.delete(LOCATION)
         with pytest.raises(StoreUnavailable):
@@ -276,10 +284,10 @@ class TestRefusals(OnFiles):
         with monkeypatch.context() as broken:
             broken.setattr(os, "fdatasync", refuse)
             with pytest.raises(StoreUnavailable):
-                await append(store, upload, 0, pieces_of(b"content"))
+                await append(store, upload, NOTHING, pieces_of(b"content"))
         assert await files(tmp_path) == {}
         with pytest.raises(StagedBytesMissing):
-            await commit(store, upload, 7, DIGEST)
+            await commit(store, upload, StagedBytes(7), DIGEST)
 
     @behaviour
     async def test_a_commit_is_repeated_after_a_folder_could_not_be_synced(
@@ -287,13 +295,13 @@ class TestRefusals(OnFiles):
     ) -> None:
         upload = UPLOAD
         await put(store, b"content")
-        await append(store, upload, 0, pieces_of(b"content"))
+        await append(store, upload, NOTHING, pieces_of(b"content"))
         with monkeypatch.context() as broken:
             broken.setattr(os, "fsync", refuse)
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):
-                    await commit(store, upload, 7, DIGEST)
-        assert await commit(store, upload, 7, DIGEST) == LOCATION
+                    await commit(store, upload, StagedBytes(7), DIGEST)
+        assert await commit(store, upload, StagedBytes(7), DIGEST) == LOCATION
 
     @behaviour
     async def test_bytes_are_synced_before_the_rename_and_folders_behind_it(
@@ -315,7 +323,7 @@ class TestRefusals(OnFiles):
         self, store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         upload, calls = new_upload(), record_syncs(monkeypatch, tmp_path)
-        location = await commit(store, upload, 0, Digest.of(b""))
+        location = await commit(store, upload, NOTHING, Digest.of(b""))
         assert calls == [
             "sync blobs",
             "sync blobs/sha256",
@@ -356,6 +364,7 @@ def kill_while_appending(root: Path, upload: UploadId, offset: int) -> None:
     code = f"""
 import asyncio, pathlib
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
+from ferro_oci_server.core.records import StagedBytes
 async def pieces():
     for _ in range(3):
         yield bytes(1024 * 1024)
@@ -364,7 +373,7 @@ async def pieces():
     await asyncio.Event().wait()
 async def main():
     async with FsBlobStore(pathlib.Path({str(root)!r})).claim({upload!r}) as staged:
-        await staged.append({offset}, pieces())
+        await staged.append(StagedBytes({offset}), pieces())
 asyncio.run(main())
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:

@@ -11,9 +11,19 @@ import pytest
 
 from ferro_oci_server.backends.blob.threads import Threads, finish, settle
 from ferro_oci_server.core.ports import BlobStore
+from ferro_oci_server.core.records import StagedBytes
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.testing.behaviour import behaviour
-from ferro_oci_server.testing.blob_store.steps import append, commit, new_upload, pieces_of, put, read, read_staged
+from ferro_oci_server.testing.blob_store.steps import (
+    NOTHING,
+    append,
+    commit,
+    new_upload,
+    pieces_of,
+    put,
+    read,
+    read_staged,
+)
 
 from .files import OnFiles, open_files
 
@@ -30,17 +40,17 @@ class TestThreads(OnFiles):
     @behaviour
     async def test_an_append_cancelled_at_any_step_leaves_nothing_open(self, store: BlobStore, steps: int) -> None:
         upload = new_upload()
-        await append(store, upload, 0, pieces_of(b"con"))
+        await append(store, upload, NOTHING, pieces_of(b"con"))
         before = await open_files()
-        appending = asyncio.create_task(append(store, upload, 3, pieces_of(*[bytes(MIB // 4)] * 16)))
+        appending = asyncio.create_task(append(store, upload, StagedBytes(3), pieces_of(*[bytes(MIB // 4)] * 16)))
         for _ in range(steps):
             await asyncio.sleep(0)
         is_late = not appending.cancel()
         await asyncio.wait([appending])
         assert appending.cancelled() is not is_late
         assert await open_files() == before
-        assert await append(store, upload, 3, pieces_of(b"tent")) == 7
-        assert await read_staged(store, upload, 7) == b"content"
+        assert await append(store, upload, StagedBytes(3), pieces_of(b"tent")) == StagedBytes(7)
+        assert await read_staged(store, upload, StagedBytes(7)) == b"content"
 
     @pytest.mark.parametrize("steps", range(6))
     @behaviour
@@ -58,7 +68,7 @@ class TestThreads(OnFiles):
     async def test_an_append_cancelled_twice_still_waits_for_its_thread(self, store: BlobStore) -> None:
         upload = new_upload()
         before = await open_files()
-        appending = asyncio.create_task(append(store, upload, 0, pieces_of(*[bytes(MIB)] * 8)))
+        appending = asyncio.create_task(append(store, upload, NOTHING, pieces_of(*[bytes(MIB)] * 8)))
         while not appending.done():
             await asyncio.sleep(0)
             appending.cancel()
@@ -74,10 +84,10 @@ class TestThreads(OnFiles):
         tracemalloc.start()
         try:
             upload = new_upload()
-            size = await append(store, upload, 0, pieces())
-            reader = await store.open(await commit(store, upload, size, DIGEST))
+            staged = await append(store, upload, NOTHING, pieces())
+            reader = await store.open(await commit(store, upload, staged, DIGEST))
             assert reader is not None
-            assert sum([len(piece) async for piece in reader.pieces(0, size)]) == 64 * MIB
+            assert sum([len(piece) async for piece in reader.pieces(0, staged.size)]) == 64 * MIB
             assert tracemalloc.get_traced_memory()[1] < 8 * MIB
             await reader.close()
         finally:

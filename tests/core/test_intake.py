@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ferro_oci_server.core.fingerprint import Fingerprint
 from ferro_oci_server.core.intake import ClientVanished, Intake
-from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
+from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import SizeInvalid
 from ferro_oci_server.oci.ranges import ContentRange
 
@@ -21,7 +22,7 @@ async def body(sizes: list[int], *, vanish: bool = False) -> AsyncIterator[bytes
 
 def intake_of(sizes: list[int], expected: int | None = None, *, vanish: bool = False) -> Intake:
     content_range = None if expected is None else ContentRange(0, expected)
-    return Intake(body(sizes, vanish=vanish), Hasher(Algorithm.SHA256), content_range)
+    return Intake(body(sizes, vanish=vanish), Fingerprint(Algorithm.SHA256), content_range)
 
 
 async def taken(intake: Intake) -> list[bytes]:
@@ -39,8 +40,8 @@ async def test_all_bytes_arrive_in_order_and_hashed(sizes: list[int]) -> None:
     intake = intake_of(sizes)
     content = b"".join(await taken(intake))
     assert content == b"x" * sum(sizes)
-    assert intake.hasher is not None
-    assert intake.hasher.digest() == Digest.of(content)
+    assert intake.fingerprint is not None
+    assert intake.fingerprint.digest() == Digest.of(content)
 
 
 async def test_small_pieces_are_gathered() -> None:
@@ -81,4 +82,4 @@ async def test_a_client_that_is_there_is_answered() -> None:
 async def test_without_a_hasher_nothing_is_hashed() -> None:
     intake = Intake(body([300_000] * 2), None, None)
     assert sum(map(len, await taken(intake))) == 600_000
-    assert intake.hasher is None
+    assert intake.fingerprint is None

@@ -10,7 +10,7 @@ from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.ports import StagedBytesMissing
-from ferro_oci_server.core.records import Blob, UploadId, UploadSession
+from ferro_oci_server.core.records import Blob, StagedBytes, UploadId, UploadSession
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.core.uploads import Uploads
 from ferro_oci_server.oci.digest import Algorithm, Digest
@@ -187,10 +187,10 @@ async def test_a_session_that_ends_while_it_is_completed_is_gone() -> None:
     assert await meta.get_blob(NAME, Digest.of(CONTENT)) is None
 
 
-async def test_a_session_whose_hasher_was_dropped_is_read_again(
+async def test_a_session_whose_fingerprint_was_dropped_is_read_again(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ferro_oci_server.core.uploads._MAX_HASHERS", 1)
+    monkeypatch.setattr("ferro_oci_server.core.uploads._MAX_FINGERPRINTS", 1)
     sessions = [await processes.first.start(NAME) for _ in range(3)]
     for half in HALVES:
         for session in sessions:
@@ -232,7 +232,29 @@ async def test_nothing_stays_staged_where_a_cancelled_session_has_ended() -> Non
         await uploads.cancel(NAME, session.id)
     async with blobs.claim(session.id) as staged:
         with pytest.raises(StagedBytesMissing):
-            await staged.append(500, pieces(HALVES[1:]))
+            await staged.append(StagedBytes(500), pieces(HALVES[1:]))
+
+
+@pytest.mark.parametrize("chunks", [[], HALVES[:1]])
+async def test_a_push_that_died_before_its_end_leaves_nothing_that_is_not_known(chunks: list[bytes]) -> None:
+    blobs, meta = InMemoryBlobStore(), Dying()
+    uploads = Uploads(blobs, meta)
+    session = await uploads.start(NAME)
+    if chunks:
+        await uploads.append(NAME, session.id, pieces(chunks))
+    with pytest.raises(SystemError):
+        await uploads.complete(NAME, session.id, Digest.of(CONTENT), pieces(HALVES[len(chunks) :]))
+    (location,) = [location async for location in blobs.list()]
+    assert await meta.known_locations([location]) == {location}
+    await uploads.cancel(NAME, session.id)
+    assert [spare.location for spare in await meta.spare_bytes(Digest.of(CONTENT))] == [location]
+
+
+class Dying(InMemoryRegistryMeta):
+    """Dies where an upload should become a blob."""
+
+    async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
+        raise SystemError("dead")
 
 
 async def test_a_session_is_not_cancelled_from_another_repository(processes: Processes) -> None:

@@ -8,7 +8,6 @@
 3. Of the disk is left what rows know (``check_collected``): no file without a row, no row without a file.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -164,24 +163,14 @@ def lasting(world: World) -> World:
     return {fact: value for fact, value in world.items() if fact in kept}
 
 
-def check_collected(server: Server, *, repair: bool = False) -> None:
+def check_collected(server: Server) -> None:
     """When all was collected: see that the files are those that rows know, and nothing waits any more.
-
-    A push that died between its bytes and its row leaves a file that only ``verify --repair`` knows.
 
     Raises:
         Lost: it is not so.
     """
-    recorder = Recorder(Client(server.address))
-    collect_all(recorder)
+    collect_all(Recorder(Client(server.address)))
     wrong = _uncollected(server)
-    if repair and "files without a row" in wrong:
-        for path in (server.storage / "blobs").rglob("*"):
-            if path.is_file():
-                os.utime(path, (0, 0))
-        recorder.do("POST", "/faults/repair", status=200)
-        collect_all(recorder)
-        wrong = _uncollected(server)
     if wrong:
         raise Lost(f"I5: after all was collected there are {wrong}")
 

@@ -79,7 +79,7 @@ class Killer:
         recorder.check()
         check_files(self.server)
         if case.operation in COLLECTIONS:
-            check_collected(self.server, repair="push" in case.operation)
+            check_collected(self.server)
         if isinstance(operation, Collect):
             operation.check_gone(recorder)
             recorder.check()

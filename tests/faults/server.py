@@ -176,14 +176,10 @@ class _Watched:
         await self._app(scope, receive_watched, send_watched)
 
     async def _work(self, scope: Any, send: Any) -> None:
-        """Do what a registry does by itself: /faults/collect?seconds=, which its clock goes on by, /faults/repair."""
+        """Do what a registry does by itself: /faults/collect?seconds=, which its clock goes on by."""
         status = 200
         try:
-            if scope["path"] == "/faults/collect":
-                await self._collect(float(scope["query_string"].partition(b"=")[2]))
-            else:
-                async for _ in self._app._required_state.verify(repair=True):
-                    pass
+            await self._collect(float(scope["query_string"].partition(b"=")[2]))
         except StoreError:
             status = 503
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})

@@ -160,7 +160,7 @@ def soak(
         worker.check()
     check_files(server)
     try:
-        check_collected(server, repair=True)
+        check_collected(server)
     except Lost as lost:
         outcome.fail(str(lost))
     for worker in workers:

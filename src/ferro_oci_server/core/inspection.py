@@ -65,7 +65,7 @@ class Inspection(Protocol):
         ...
 
     async def known_locations(self, locations: Sequence[str]) -> Set[str]:
-        """Those among ``locations`` that a blob has, or where bytes wait for their removal."""
+        """Those among ``locations`` that a blob has or is about to have, or where bytes wait for their removal."""
         ...
 
     async def trash_bytes(self, waste: Waste) -> bool:

@@ -10,7 +10,7 @@ about three batches in memory, whatever its size.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from ferro_oci_server.oci.digest import Hasher
+from ferro_oci_server.core.fingerprint import Fingerprint
 from ferro_oci_server.oci.errors import SizeInvalid
 from ferro_oci_server.oci.ranges import ContentRange
 
@@ -31,11 +31,13 @@ class ClientVanished(Exception):
 class Intake:
     """One chunk on its way in.
 
-    ``hasher`` has seen all before the chunk, and sees the chunk; ``None`` where nothing has seen all before it.
+    ``fingerprint`` has seen all before the chunk, and sees the chunk; ``None`` where nothing has seen all before it.
     """
 
-    def __init__(self, pieces: AsyncIterator[bytes], hasher: Hasher | None, content_range: ContentRange | None) -> None:
-        self.hasher = hasher
+    def __init__(
+        self, pieces: AsyncIterator[bytes], fingerprint: Fingerprint | None, content_range: ContentRange | None
+    ) -> None:
+        self.fingerprint = fingerprint
         self.vanished = False
         self._expected = content_range.length if content_range else None
         self._received = 0
@@ -93,12 +95,12 @@ class Intake:
             yield bytes(gathered)
 
     def _hash(self, batch: bytes) -> asyncio.Future[None] | None:
-        if self.hasher is None:
+        if self.fingerprint is None:
             return None
         if len(batch) <= _SMALL:
-            self.hasher.update(batch)
+            self.fingerprint.update(batch)
             return None
-        return asyncio.get_running_loop().run_in_executor(None, self.hasher.update, batch)
+        return asyncio.get_running_loop().run_in_executor(None, self.fingerprint.update, batch)
 
     def _count(self, size: int) -> None:
         self._received += size

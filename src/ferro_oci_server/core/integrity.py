@@ -9,10 +9,10 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
+from ferro_oci_server.core.fingerprint import Checker
 from ferro_oci_server.core.inspection import Inspection
 from ferro_oci_server.core.ports import BlobReader, BlobStore, StoreCorrupted, StoreError
 from ferro_oci_server.core.records import Blob
-from ferro_oci_server.oci.digest import Hasher
 
 __all__ = ["CheckedReader", "Integrity"]
 
@@ -43,10 +43,11 @@ class Integrity:
         try:
             if reader.size != blob.size:
                 return f"it has {reader.size} bytes instead of {blob.size}"
-            hasher = Hasher(blob.digest.algorithm)
+            # By its digest: what the checksum stands for is looked at here.
+            checker = Checker(blob.digest, None)
             async with aclosing(reader.pieces(0, reader.size)) as pieces:
                 async for piece in pieces:
-                    if (hashing := _hash(hasher, piece)) is not None:
+                    if (hashing := _hash(checker, piece)) is not None:
                         await hashing
                     if pace is not None:
                         await pace(len(piece))
@@ -54,7 +55,7 @@ class Integrity:
             return f"its bytes cannot be read: {exc}"
         finally:
             await reader.close()
-        return None if hasher.digest() == blob.digest else "its bytes have another digest"
+        return None if checker.holds() else "its bytes have another digest"
 
     async def report(self, blob: Blob, problem: str) -> bool:
         """Log damage and mark the blob; tell whether it was marked: it may have been pushed again meanwhile.
@@ -115,21 +116,21 @@ class CheckedReader:
 
     async def _hashed(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Hash each piece while it is sent and the next is read. What is sent is at most a piece ahead of its hash."""
-        hasher = Hasher(self._blob.digest.algorithm)
+        checker = Checker(self._blob.digest, self._blob.checksum)
         hashing: asyncio.Future[None] | None = None
         left = self.size
         async for piece in pieces:
             left -= len(piece)
             if hashing is not None:
                 await hashing
-            hashing = _hash(hasher, piece)
+            hashing = _hash(checker, piece)
             if left:
                 yield piece
                 continue
             if hashing is not None:
                 await hashing
-            if hasher.digest() != self._blob.digest:
-                raise StoreCorrupted("the bytes of a blob have another digest")
+            if not checker.holds():
+                raise StoreCorrupted("the bytes of a blob are not those that were pushed")
             yield piece
 
     async def close(self) -> None:
@@ -137,9 +138,9 @@ class CheckedReader:
         await self._reader.close()
 
 
-def _hash(hasher: Hasher, piece: bytes) -> asyncio.Future[None] | None:
+def _hash(checker: Checker, piece: bytes) -> asyncio.Future[None] | None:
     """Hash a piece: at once where it is small, else in a thread, which must have ended before the next begins."""
     if len(piece) <= _SMALL:
-        hasher.update(piece)
+        checker.update(piece)
         return None
-    return asyncio.get_running_loop().run_in_executor(None, hasher.update, piece)
+    return asyncio.get_running_loop().run_in_executor(None, checker.update, piece)

@@ -20,6 +20,7 @@ from ferro_oci_server.core.records import (
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
+    StagedBytes,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -90,36 +91,35 @@ class BlobReader(Protocol):
 class StagedUpload(Protocol):
     """What is staged for one upload, for the one who has claimed it."""
 
-    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
-        """Write pieces behind the first ``offset`` bytes; return how many bytes there are then.
+    async def append(self, staged: StagedBytes, pieces: AsyncIterator[bytes]) -> StagedBytes:
+        """Write pieces behind what is staged; return what is staged then.
 
-        What was staged behind ``offset`` is dropped. When this returns, the bytes survive a loss of power. When
-        ``pieces`` raises, that exception passes through, and the first ``offset`` bytes are as they were.
+        What was written behind ``staged`` before is dropped. When this returns, the bytes survive a loss of power. When
+        ``pieces`` raises, that exception passes through, and what was staged is as it was.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``offset`` bytes.
-            StoreUnavailable: the first ``offset`` bytes are as they were, or, where what was written cannot be trusted,
-                nothing is staged any more.
+            StagedBytesMissing: there are fewer bytes than ``staged`` says.
+            StoreUnavailable: what was staged is as it was, or, where what was written cannot be trusted, nothing is
+                staged any more.
         """
         ...
 
-    def read(self, size: int) -> AsyncGenerator[bytes, None]:
-        """Read the first ``size`` bytes, a piece at a time.
+    def read(self, staged: StagedBytes) -> AsyncGenerator[bytes, None]:
+        """Read what is staged, a piece at a time.
 
         Raises:
-            StagedBytesMissing: there are fewer.
+            StagedBytesMissing: there are fewer bytes.
         """
         ...
 
-    async def commit(self, size: int, digest: Digest) -> str:
-        """Make the first ``size`` bytes the blob ``digest``; return its location.
+    async def commit(self, staged: StagedBytes, digest: Digest) -> None:
+        """Make what is staged the blob ``digest``, at the ``location`` of this upload and that digest.
 
-        When this returns, the blob survives a loss of power and nothing is staged any more. Each upload makes a blob
-        of its own, whatever else has the digest: a location is given once, so that what is removed is never what
-        came later. Committing again after a success returns the same location.
+        When this returns, the blob survives a loss of power and nothing is staged any more. Committing again after a
+        success changes nothing.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob that this upload has become.
+            StagedBytesMissing: there are fewer bytes, and no blob that this upload has become.
             StoreUnavailable: the blob may or may not be there; the call may be repeated.
         """
         ...
@@ -134,8 +134,17 @@ class BlobStore(Protocol):
     chunk_min_length: int
     """The fewest bytes that a chunk other than the last should have, for ``OCI-Chunk-Min-Length``; 0 for any."""
 
+    def location(self, upload: UploadId, digest: Digest) -> str:
+        """Where an upload's blob will be, if that is its digest.
+
+        Each upload makes a blob of its own, whatever else has the digest: a location is given once, so that what is
+        removed is never what came later. It is known before the blob is there, so that it can be recorded first, and
+        no loss of power leaves bytes that nobody knows.
+        """
+        ...
+
     async def open(self, location: str) -> BlobReader | None:
-        """Open a blob at the location that ``commit`` gave.
+        """Open a blob at its location.
 
         Raises:
             StoreUnavailable: it may be there, but cannot be read now.
@@ -151,9 +160,11 @@ class BlobStore(Protocol):
         ...
 
     def claim(self, upload: UploadId) -> AbstractAsyncContextManager["StagedUpload"]:
-        """Be the only one, among all processes, to work on what is staged for an upload, until the block ends.
+        """Be the only one to work on what is staged for an upload, until the block ends.
 
         An upload for which nothing is staged is claimed like any other. A claim ends with the process that has it.
+        Where a store cannot keep other processes away, what each of them writes stays apart: the one whose bytes are
+        noted in the session is the one that counts.
 
         Raises:
             UploadBusy: another has the claim.
@@ -281,10 +292,8 @@ class RegistryMeta(Protocol):
         """The open session with that id, if it belongs to this repository."""
         ...
 
-    async def advance_upload(
-        self, session: UploadSession, offset: int, digest: Digest | None, *, sealed: bool = False
-    ) -> bool:
-        """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it.
+    async def advance_upload(self, session: UploadSession, advanced: UploadSession) -> bool:
+        """Replace an open session by what it is after a chunk, or after its sealing.
 
         Returns:
             Whether it was still at ``session.offset``. If not, nothing was changed.
@@ -304,7 +313,7 @@ class RegistryMeta(Protocol):
         ...
 
     async def delete_upload(self, name: RepositoryName, upload: UploadId) -> bool:
-        """End a session without a blob."""
+        """End a session without a blob. If it was sealed, what may be at its location waits as trash."""
         ...
 
     async def count_uploads(self) -> int:

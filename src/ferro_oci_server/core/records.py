@@ -21,6 +21,7 @@ __all__ = [
     "ManifestRecord",
     "ReviewKind",
     "ScrubCount",
+    "StagedBytes",
     "StoredManifest",
     "UploadId",
     "UploadSession",
@@ -40,6 +41,8 @@ class Blob:
     size: int
     location: str
     """Where its blob store keeps the bytes; chosen by that store, and opaque to all others."""
+    checksum: str | None = None
+    """What ``core.checksum`` makes of the bytes: much faster to compare than the digest. ``None`` where not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,16 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
+class StagedBytes:
+    """What is staged for an upload."""
+
+    size: int = 0
+    """How many bytes count; those behind them are garbage."""
+    note: str = ""
+    """What their blob store must be told to find them again; opaque to all others."""
+
+
+@dataclass(frozen=True, slots=True)
 class UploadSession:
     """An upload in progress. ``offset`` bytes of it are kept; staged bytes behind them are garbage."""
 
@@ -163,8 +176,17 @@ class UploadSession:
     offset: int = 0
     digest: Digest | None = None
     """The digest of the kept bytes; ``None`` where it is not known and they must be read again."""
-    sealed: bool = False
-    """The closing PUT has taken all in and checked it; the bytes may be a blob already, and are staged no longer."""
+    checksum: str | None = None
+    """The same with the checksum."""
+    note: str = ""
+    """What the blob store said of the kept bytes."""
+    location: str | None = None
+    """Set once the closing PUT has taken all in and checked it: the bytes may be a blob there, staged no longer."""
+
+    @property
+    def staged(self) -> StagedBytes:
+        """The kept bytes, for their blob store."""
+        return StagedBytes(self.offset, self.note)
 
 
 @dataclass(frozen=True, slots=True)

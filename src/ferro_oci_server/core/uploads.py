@@ -8,6 +8,8 @@
 3. Bytes are hashed while they arrive (``core.intake``). The digest of what is kept stands in the session, so that a
    closing PUT without a body compares, on any worker and after a restart. Only an upload whose chunks crossed
    processes is read again.
+4. A session is sealed before its bytes become a blob: it says where they will be. So whatever dies after that, there
+   are no bytes that nobody knows; and the closing PUT can be repeated.
 
 Spec: end-4a, end-4b, end-4c, end-5, end-6, end-13, end-14.
 """
@@ -19,6 +21,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from uuid import uuid4
 
+from ferro_oci_server.core.fingerprint import Fingerprint
 from ferro_oci_server.core.intake import Intake
 from ferro_oci_server.core.ports import (
     BlobStore,
@@ -28,16 +31,16 @@ from ferro_oci_server.core.ports import (
     StoreError,
     UploadBusy,
 )
-from ferro_oci_server.core.records import Blob, UploadId, UploadSession
-from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
+from ferro_oci_server.core.records import Blob, StagedBytes, UploadId, UploadSession
+from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import DigestInvalid, UploadOutOfOrder, UploadUnknown
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.ranges import ContentRange
 
 __all__ = ["Uploads"]
 
-# A hasher is a few hundred bytes. A session whose hasher was dropped is read again when it closes.
-_MAX_HASHERS = 10_000
+# A fingerprint is about a kilobyte. A session whose fingerprint was dropped is read again when it closes.
+_MAX_FINGERPRINTS = 10_000
 
 
 class Uploads:
@@ -46,7 +49,7 @@ class Uploads:
     def __init__(self, store: BlobStore, meta: RegistryMeta) -> None:
         self._store = store
         self._meta = meta
-        self._hashers: OrderedDict[UploadId, Hasher] = OrderedDict()
+        self._fingerprints: OrderedDict[UploadId, Fingerprint] = OrderedDict()
 
     @property
     def chunk_min_length(self) -> int:
@@ -87,7 +90,7 @@ class Uploads:
         """
         async with self._claim(name, upload) as (session, staged):
             _check_order(session, content_range)
-            intake = Intake(pieces, self._hasher(session, session.algorithm), content_range)
+            intake = Intake(pieces, self._fingerprint(session, session.algorithm), content_range)
             advanced = await self._advance(session, await _stage(staged, session, intake), intake)
         intake.finish()
         return advanced
@@ -107,36 +110,35 @@ class Uploads:
             DigestInvalid: the bytes have another digest; the session has ended.
         """
         async with self._claim(name, upload) as (session, staged):
-            sealed, size = session, session.offset
+            location, sealed = self._store.location(upload, digest), session
             # A closing PUT that is repeated brings its last chunk again.
-            if not (session.sealed and session.digest == digest):
+            if session.location != location:
                 _check_order(session, content_range)
-                intake = Intake(pieces, self._hasher(session, digest.algorithm), content_range)
-                sealed, size = await self._seal(session, staged, intake, digest)
-            blob = Blob(digest, size, await staged.commit(size, digest))
+                intake = Intake(pieces, self._fingerprint(session, digest.algorithm), content_range)
+                sealed = await self._seal(session, staged, intake, digest, location)
+            await staged.commit(sealed.staged, digest)
+            blob = Blob(digest, sealed.offset, location, sealed.checksum)
             if not await self._meta.complete_upload(sealed, blob):
                 raise _unknown()
-        self._hashers.pop(upload, None)
+        self._fingerprints.pop(upload, None)
         return blob
 
     async def _seal(
-        self, session: UploadSession, staged: StagedUpload, intake: Intake, digest: Digest
-    ) -> tuple[UploadSession, int]:
-        """Take the last chunk in, and see that all the bytes have the digest; return how many they are."""
-        size = await _stage(staged, session, intake)
+        self, session: UploadSession, staged: StagedUpload, intake: Intake, digest: Digest, location: str
+    ) -> UploadSession:
+        """Take the last chunk in, see that all the bytes have the digest, and record where they are about to be."""
+        kept = await _stage(staged, session, intake)
         if intake.vanished:
-            await self._advance(session, size, intake)
+            await self._advance(session, kept, intake)
             intake.finish()
-        if await _digest(staged, session, size, intake, digest.algorithm) != digest:
+        found, checksum = await _identify(staged, session, kept, intake, digest.algorithm)
+        if found != digest:
             await self.cancel(session.repository, session.id)
             raise DigestInvalid("the uploaded bytes have another digest")
-        if session.offset == 0 or (size == session.offset and session.digest == digest):
-            return session, size
-        # The staged bytes are about to become a blob. If we die before the session ends, it must not count on bytes
-        # that are no longer staged: it says that it has them all, and the closing PUT can be repeated.
-        if not await self._meta.advance_upload(session, size, digest, sealed=True):
+        sealed = replace(session, offset=kept.size, note=kept.note, digest=digest, checksum=checksum, location=location)
+        if not await self._meta.advance_upload(session, sealed):
             raise _unknown()
-        return replace(session, offset=size, digest=digest, sealed=True), size
+        return sealed
 
     async def push(self, name: RepositoryName, digest: Digest, pieces: AsyncIterator[bytes]) -> Blob:
         """Take in a whole blob in one request: a session that lives as long as the call.
@@ -165,7 +167,7 @@ class Uploads:
         await self._store.discard(upload)
         if not await self._meta.delete_upload(name, upload):
             raise _unknown()
-        self._hashers.pop(upload, None)
+        self._fingerprints.pop(upload, None)
         # Somebody may have begun to write in between.
         await self._store.discard(upload)
 
@@ -192,54 +194,63 @@ class Uploads:
         except StagedBytesMissing:
             raise _unknown() from None
 
-    def _hasher(self, session: UploadSession, algorithm: Algorithm) -> Hasher | None:
-        """A hasher that has seen what the session keeps, to go on with; ``None`` where there is none."""
+    def _fingerprint(self, session: UploadSession, algorithm: Algorithm) -> Fingerprint | None:
+        """What has seen the bytes that the session keeps, to go on with; ``None`` where nothing has."""
         if session.offset == 0:
-            return Hasher(algorithm)
-        hasher = self._hashers.get(session.id)
-        if hasher is None or hasher.size != session.offset or hasher.algorithm is not algorithm:
+            return Fingerprint(algorithm)
+        known = self._fingerprints.get(session.id)
+        if known is None or known.size != session.offset or known.algorithm is not algorithm:
             return None
-        return hasher.copy()
+        return known.copy()
 
-    async def _advance(self, session: UploadSession, size: int, intake: Intake) -> UploadSession:
+    async def _advance(self, session: UploadSession, kept: StagedBytes, intake: Intake) -> UploadSession:
         """Keep what is staged, hashed as far as it could be."""
-        if size == session.offset:
+        if kept.size == session.offset:
             return session
-        hasher = intake.hasher if intake.hasher and intake.hasher.algorithm is session.algorithm else None
-        digest = hasher.digest() if hasher else None
-        if not await self._meta.advance_upload(session, size, digest):
+        seen = intake.fingerprint
+        if seen is not None and seen.algorithm is not session.algorithm:
+            seen = None
+        advanced = replace(
+            session,
+            offset=kept.size,
+            note=kept.note,
+            digest=seen.digest() if seen else None,
+            checksum=seen.checksum() if seen else None,
+        )
+        if not await self._meta.advance_upload(session, advanced):
             raise _out_of_order(await self.status(session.repository, session.id))
-        if hasher:
-            self._remember(session.id, hasher)
-        return replace(session, offset=size, digest=digest)
+        if seen:
+            self._remember(session.id, seen)
+        return advanced
 
-    def _remember(self, upload: UploadId, hasher: Hasher) -> None:
-        self._hashers[upload] = hasher
-        self._hashers.move_to_end(upload)
-        if len(self._hashers) > _MAX_HASHERS:
-            self._hashers.popitem(last=False)
+    def _remember(self, upload: UploadId, fingerprint: Fingerprint) -> None:
+        self._fingerprints[upload] = fingerprint
+        self._fingerprints.move_to_end(upload)
+        if len(self._fingerprints) > _MAX_FINGERPRINTS:
+            self._fingerprints.popitem(last=False)
 
 
-async def _stage(staged: StagedUpload, session: UploadSession, intake: Intake) -> int:
-    """Write what arrives behind what the session keeps; return how many bytes are staged then."""
+async def _stage(staged: StagedUpload, session: UploadSession, intake: Intake) -> StagedBytes:
+    """Write what arrives behind what the session keeps; return what is staged then."""
     if not await intake.has_bytes():
-        return session.offset
+        return session.staged
     async with aclosing(intake.pieces()) as pieces:
-        return await staged.append(session.offset, pieces)
+        return await staged.append(session.staged, pieces)
 
 
-async def _digest(
-    staged: StagedUpload, session: UploadSession, size: int, intake: Intake, algorithm: Algorithm
-) -> Digest:
-    """The digest of all staged bytes, from the first source that has it."""
-    if intake.hasher is not None:
-        return intake.hasher.digest()
-    if size == session.offset and session.digest is not None and session.digest.algorithm is algorithm:
-        return session.digest
-    hasher = Hasher(algorithm)
-    async for piece in staged.read(size):
-        await asyncio.to_thread(hasher.update, piece)
-    return hasher.digest()
+async def _identify(
+    staged: StagedUpload, session: UploadSession, kept: StagedBytes, intake: Intake, algorithm: Algorithm
+) -> tuple[Digest, str | None]:
+    """Digest and checksum of all staged bytes, from the first source that has them."""
+    fingerprint = intake.fingerprint
+    if fingerprint is None:
+        unchanged = kept.size == session.offset
+        if unchanged and session.digest is not None and session.digest.algorithm is algorithm:
+            return session.digest, session.checksum
+        fingerprint = Fingerprint(algorithm)
+        async for piece in staged.read(kept):
+            await asyncio.to_thread(fingerprint.update, piece)
+    return fingerprint.digest(), fingerprint.checksum()
 
 
 def _check_order(session: UploadSession, content_range: ContentRange | None) -> None:

@@ -16,19 +16,20 @@ class _Store(Protocol):
 S = TypeVar("S")
 P = ParamSpec("P")
 Store = TypeVar("Store", bound=_Store)
+Result = TypeVar("Result")
 
 
-def use(open_store: Callable[[], Store], body: Callable[[Store], Awaitable[None]]) -> None:
-    """Open a store, run ``body`` with it in an event loop, and close it."""
+def use(open_store: Callable[[], Store], body: Callable[[Store], Awaitable[Result]]) -> Result:
+    """Open a store, run ``body`` with it in an event loop, close it, and return what ``body`` does."""
 
-    async def run(store: Store) -> None:
+    async def run(store: Store) -> Result:
         try:
-            await body(store)
+            return await body(store)
         finally:
             await store.close()
 
     # Opened before the loop runs: it may block.
-    asyncio.run(run(open_store()))
+    return asyncio.run(run(open_store()))
 
 
 def behaviour(body: Callable[Concatenate[S, Store, P], Awaitable[None]]) -> Callable[..., None]:

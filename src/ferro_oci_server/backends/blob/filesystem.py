@@ -24,7 +24,7 @@ from ferro_oci_server.backends.blob.staging import StagedFile
 from ferro_oci_server.backends.blob.threads import Threads, as_unavailable
 from ferro_oci_server.backends.blob.writing import write_pieces
 from ferro_oci_server.core.ports import StagedBytesMissing, StoreCorrupted, StoreUnavailable, UploadBusy
-from ferro_oci_server.core.records import UploadId
+from ferro_oci_server.core.records import StagedBytes, UploadId
 from ferro_oci_server.oci.digest import Digest
 
 __all__ = ["FsBlobStore", "FsStagedUpload"]
@@ -50,6 +50,10 @@ class FsBlobStore:
             if folder.is_symlink():
                 raise StoreUnavailable(f"{folder} is a symbolic link, and may lead out of the storage directory")
         self._threads = Threads()
+
+    def location(self, upload: UploadId, digest: Digest) -> str:
+        """Where an upload's blob will be, if that is its digest: below the folder of blobs."""
+        return location_of(digest, upload)
 
     async def open(self, location: str) -> FileReader | None:
         """Open a blob.
@@ -133,9 +137,8 @@ class FsBlobStore:
         """Let the work that has begun end, and the threads with it."""
         await self._threads.close()
 
-    def _commit(self, file: StagedFile, size: int, digest: Digest) -> str:
-        location = location_of(digest, file.name)
-        target = self._blobs.path / location
+    def _commit(self, file: StagedFile, size: int, digest: Digest) -> None:
+        target = self._blobs.path / location_of(digest, file.name)
         self._make_prefix(target.parent)
         try:
             file.move(size, target)
@@ -147,7 +150,6 @@ class FsBlobStore:
         sync_folder(target.parent)
         # Else the staged name could be back after a loss of power.
         sync_folder(self._uploads)
-        return location
 
     def _make_prefix(self, folder: Path) -> None:
         if folder not in self._prefixes or not folder.is_dir():
@@ -164,56 +166,56 @@ class FsStagedUpload:
     """The staged file of an upload, while it is held."""
 
     def __init__(
-        self, path: Path, file: StagedFile, threads: Threads, commit: Callable[[StagedFile, int, Digest], str]
+        self, path: Path, file: StagedFile, threads: Threads, commit: Callable[[StagedFile, int, Digest], None]
     ) -> None:
         self._path = path
         self._file = file
         self._threads = threads
         self._commit = commit
 
-    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
-        """Write pieces behind the first ``offset`` bytes; return how many bytes there are then.
+    async def append(self, staged: StagedBytes, pieces: AsyncIterator[bytes]) -> StagedBytes:
+        """Write pieces behind what is staged; return what is staged then.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``offset`` bytes.
+            StagedBytesMissing: there are fewer bytes than ``staged`` says.
             StoreUnavailable: the operating system refuses. If it was the sync that failed, nothing is staged any
-                more; else the first ``offset`` bytes are as they were.
+                more; else what was staged is as it was.
         """
         try:
-            await self._threads.run(self._file.cut, offset)
-            return await write_pieces(self._file, offset, pieces, self._threads)
+            await self._threads.run(self._file.cut, staged.size)
+            return StagedBytes(await write_pieces(self._file, staged.size, pieces, self._threads))
         except BaseException:
-            await self._threads.run(self._file.undo, offset)
+            await self._threads.run(self._file.undo, staged.size)
             raise
 
-    async def read(self, size: int) -> AsyncGenerator[bytes, None]:
-        """Read the first ``size`` bytes, a piece at a time.
+    async def read(self, staged: StagedBytes) -> AsyncGenerator[bytes, None]:
+        """Read what is staged, a piece at a time.
 
         Raises:
-            StagedBytesMissing: there are fewer.
+            StagedBytesMissing: there are fewer bytes.
             StoreUnavailable: the operating system refuses.
         """
         reader = await FileReader.open(self._path, self._threads)
         if reader is None:
             raise StagedBytesMissing
         try:
-            if reader.size < size:
+            if reader.size < staged.size:
                 raise StagedBytesMissing
-            async for piece in reader.pieces(0, size):
+            async for piece in reader.pieces(0, staged.size):
                 yield piece
         except StoreCorrupted:
             raise StagedBytesMissing from None
         finally:
             await reader.close()
 
-    async def commit(self, size: int, digest: Digest) -> str:
-        """Make the first ``size`` bytes the blob ``digest``; return its location.
+    async def commit(self, staged: StagedBytes, digest: Digest) -> None:
+        """Make what is staged the blob ``digest``.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob that this upload has become.
+            StagedBytesMissing: there are fewer bytes, and no blob that this upload has become.
             StoreUnavailable: the operating system refuses.
         """
-        return await self._threads.run(self._commit, self._file, size, digest)
+        await self._threads.run(self._commit, self._file, staged.size, digest)
 
 
 def _remove(path: Path) -> bool:

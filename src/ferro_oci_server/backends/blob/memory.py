@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 from ferro_oci_server.core.ports import StagedBytesMissing, UploadBusy
-from ferro_oci_server.core.records import UploadId
+from ferro_oci_server.core.records import StagedBytes, UploadId
 from ferro_oci_server.oci.digest import Digest
 
 __all__ = ["InMemoryBlobStore"]
@@ -24,6 +24,10 @@ class InMemoryBlobStore:
         self._stored_at: dict[str, float] = {}
         self._staged: dict[UploadId, bytearray] = {}
         self._busy: set[UploadId] = set()
+
+    def location(self, upload: UploadId, digest: Digest) -> str:
+        """Where an upload's blob will be, if that is its digest."""
+        return f"{digest}.{upload}"
 
     async def open(self, location: str) -> "_Reader | None":
         """Open a blob; the reader keeps the bytes alive."""
@@ -55,7 +59,7 @@ class InMemoryBlobStore:
             raise UploadBusy
         self._busy.add(upload)
         try:
-            yield _StagedUpload(upload, self._staged, self._blobs, self._stored_at)
+            yield _StagedUpload(self, upload, self._staged, self._blobs, self._stored_at)
         finally:
             self._busy.discard(upload)
 
@@ -77,59 +81,60 @@ class _StagedUpload:
 
     def __init__(
         self,
+        store: InMemoryBlobStore,
         upload: UploadId,
         staged: dict[UploadId, bytearray],
         blobs: dict[str, bytes],
         stored_at: dict[str, float],
     ) -> None:
+        self._store = store
         self._upload = upload
         self._staged = staged
         self._blobs = blobs
         self._stored_at = stored_at
 
-    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
-        """Write pieces behind the first ``offset`` bytes; return how many bytes there are then.
+    async def append(self, staged: StagedBytes, pieces: AsyncIterator[bytes]) -> StagedBytes:
+        """Write pieces behind what is staged; return what is staged then.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``offset`` bytes.
+            StagedBytesMissing: there are fewer bytes than ``staged`` says.
         """
-        if len(self._content) < offset:
+        if len(self._content) < staged.size:
             raise StagedBytesMissing
         content = self._staged.setdefault(self._upload, bytearray())
         try:
-            del content[offset:]
+            del content[staged.size :]
             async for piece in pieces:
                 content += piece
         except BaseException:
-            del content[offset:]
+            del content[staged.size :]
             raise
-        return len(content)
+        return StagedBytes(len(content))
 
-    async def read(self, size: int) -> AsyncGenerator[bytes, None]:
-        """Read the first ``size`` bytes, a piece at a time.
+    async def read(self, staged: StagedBytes) -> AsyncGenerator[bytes, None]:
+        """Read what is staged, a piece at a time.
 
         Raises:
-            StagedBytesMissing: there are fewer.
+            StagedBytesMissing: there are fewer bytes.
         """
-        for start in range(0, size, _PIECE):
-            if len(self._content) < size:
+        for start in range(0, staged.size, _PIECE):
+            if len(self._content) < staged.size:
                 raise StagedBytesMissing
-            yield bytes(self._content[start : min(start + _PIECE, size)])
+            yield bytes(self._content[start : min(start + _PIECE, staged.size)])
 
-    async def commit(self, size: int, digest: Digest) -> str:
-        """Make the first ``size`` bytes the blob ``digest``; return its location.
+    async def commit(self, staged: StagedBytes, digest: Digest) -> None:
+        """Make what is staged the blob ``digest``.
 
         Raises:
-            StagedBytesMissing: there are fewer than ``size`` bytes, and no blob that this upload has become.
+            StagedBytesMissing: there are fewer bytes, and no blob that this upload has become.
         """
-        location = f"{digest}.{self._upload}"
-        if len(self._content) >= size:
-            self._blobs[location] = bytes(memoryview(self._content)[:size])
+        location = self._store.location(self._upload, digest)
+        if len(self._content) >= staged.size:
+            self._blobs[location] = bytes(memoryview(self._content)[: staged.size])
             self._stored_at[location] = monotonic()
-        elif len(self._blobs.get(location, b"")) != size:
+        elif len(self._blobs.get(location, b"")) != staged.size:
             raise StagedBytesMissing
         self._staged.pop(self._upload, None)
-        return location
 
     @property
     def _content(self) -> bytearray:

@@ -14,12 +14,13 @@ from ferro_oci_server.backends.meta.schema import (
     scrubs,
     tags,
     trash,
+    uploads,
 )
 from ferro_oci_server.backends.meta.statements import Compiler, number, text
 
 __all__ = ["InspectionStatements"]
 
-_blob = (blobs.c.digest, blobs.c.size, blobs.c.location, blobs.c.suspect)
+_blob = (blobs.c.digest, blobs.c.size, blobs.c.location, blobs.c.checksum, blobs.c.suspect)
 _looked_at = (blobs.c.digest == text("digest"), blobs.c.location == text("location"))
 _linked = exists().where(repository_blobs.c.digest == blobs.c.digest)
 
@@ -78,6 +79,7 @@ class InspectionStatements(Compiler):
         self.presence = self.compile(_presence())
         self.located_blobs = self.compile(select(blobs.c.location).where(self.is_one_of(blobs.c.location)))
         self.located_trash = self.compile(select(trash.c.location).where(self.is_one_of(trash.c.location)))
+        self.located_uploads = self.compile(select(uploads.c.location).where(self.is_one_of(uploads.c.location)))
         self.spares = self.compile(
             select(trash.c.location, trash.c.digest, trash.c.size).where(
                 trash.c.digest == text("digest"), trash.c.doomed == 0

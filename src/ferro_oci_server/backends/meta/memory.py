@@ -201,12 +201,12 @@ class InMemoryRegistryMeta:
         if not self._links[digest]:
             del self._links[digest]
             self._suspects.discard(digest)
-            self._waste(ReviewKind.TRASH, self._blobs.pop(digest))
+            self._waste(ReviewKind.TRASH, _waste_of(self._blobs.pop(digest)))
         return True
 
-    def _waste(self, kind: ReviewKind, blob: Blob) -> None:
-        self._trash[blob.location] = Waste(blob.location, blob.digest, blob.size)
-        self._reviews.wait(kind, "", [blob.location])
+    def _waste(self, kind: ReviewKind, waste: Waste) -> None:
+        self._trash[waste.location] = waste
+        self._reviews.wait(kind, "", [waste.location])
 
     async def create_upload(self, session: UploadSession) -> None:
         """Record a new upload session. Its repository need not exist, and does not come to exist by it."""
@@ -218,13 +218,11 @@ class InMemoryRegistryMeta:
         session = self._uploads.get(upload)
         return session if session is not None and session.repository == name else None
 
-    async def advance_upload(
-        self, session: UploadSession, offset: int, digest: Digest | None, *, sealed: bool = False
-    ) -> bool:
-        """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it."""
+    async def advance_upload(self, session: UploadSession, advanced: UploadSession) -> bool:
+        """Replace an open session by what it is after a chunk, or after its sealing."""
         if not await self._is_unmoved(session):
             return False
-        self._uploads[session.id] = replace(session, offset=offset, digest=digest, sealed=sealed)
+        self._uploads[session.id] = advanced
         self._reviews.wait(ReviewKind.UPLOAD, "", [session.id])
         return True
 
@@ -238,7 +236,7 @@ class InMemoryRegistryMeta:
         self._suspects.discard(blob.digest)
         known = self._blobs.get(blob.digest)
         if known is not None and known.location != blob.location:
-            self._waste(ReviewKind.SUPERSEDED, known)
+            self._waste(ReviewKind.SUPERSEDED, _waste_of(known))
         self._blobs[blob.digest] = blob
         self._link(session.repository, blob.digest)
         return True
@@ -248,10 +246,13 @@ class InMemoryRegistryMeta:
         return current is not None and current.offset == session.offset
 
     async def delete_upload(self, name: RepositoryName, upload: UploadId) -> bool:
-        """End a session without a blob."""
-        if await self.get_upload(name, upload) is None:
+        """End a session without a blob. If it was sealed, what may be at its location waits as trash."""
+        session = await self.get_upload(name, upload)
+        if session is None:
             return False
         del self._uploads[upload]
+        if session.location is not None and session.digest is not None:
+            self._waste(ReviewKind.TRASH, Waste(session.location, session.digest, session.offset))
         self._reviews.drop(ReviewKind.UPLOAD, "", upload)
         return True
 
@@ -366,8 +367,9 @@ class InMemoryRegistryMeta:
         """Give a blob the bytes that were found to be good at another location; those it had wait as superseded."""
         if not self._is_at(blob) or not self._take_waste(spare.location):
             return False
-        self._waste(ReviewKind.SUPERSEDED, self._blobs[blob.digest])
-        self._blobs[blob.digest] = Blob(blob.digest, spare.size, spare.location)
+        damaged = self._blobs[blob.digest]
+        self._waste(ReviewKind.SUPERSEDED, _waste_of(damaged))
+        self._blobs[blob.digest] = replace(damaged, size=spare.size, location=spare.location)
         self._suspects.discard(blob.digest)
         return True
 
@@ -379,14 +381,15 @@ class InMemoryRegistryMeta:
         return True
 
     async def known_locations(self, locations: Sequence[str]) -> Set[str]:
-        """Those among ``locations`` that a blob has, or where bytes wait for their removal."""
-        return {*locations} & {*self._trash, *(blob.location for blob in self._blobs.values())}
+        """Those among ``locations`` that a blob has or is about to have, or where bytes wait for their removal."""
+        uploads = (session.location for session in self._uploads.values())
+        return {*locations} & {*self._trash, *uploads, *(blob.location for blob in self._blobs.values())}
 
     async def trash_bytes(self, waste: Waste) -> bool:
         """Let bytes that nothing knows wait as trash; ``False`` where something does know them."""
         if await self.known_locations([waste.location]):
             return False
-        self._waste(ReviewKind.TRASH, Blob(waste.digest, waste.size, waste.location))
+        self._waste(ReviewKind.TRASH, waste)
         return True
 
     async def next_to_scrub(self, limit: int, interval: int) -> list[InspectedBlob]:
@@ -417,3 +420,7 @@ class InMemoryRegistryMeta:
 
     async def close(self) -> None:
         """Forget nothing and release nothing: there is nothing to release."""
+
+
+def _waste_of(blob: Blob) -> Waste:
+    return Waste(blob.location, blob.digest, blob.size)

@@ -16,7 +16,7 @@ from ferro_oci_server.backends.meta.schema import (
     trash,
     uploads,
 )
-from ferro_oci_server.backends.meta.statements import Compiler, number, text
+from ferro_oci_server.backends.meta.statements import UPLOAD, Compiler, number, text
 
 __all__ = ["ReviewStatements"]
 
@@ -113,11 +113,7 @@ class ReviewStatements(Compiler):
         self.referrers = self.compile(
             select(manifests.c.digest).where(in_repository, manifests.c.subject == text("digest"))
         )
-        self.upload = self.compile(
-            select(uploads.c.repository, uploads.c.algorithm, uploads.c.offset, uploads.c.digest).where(
-                uploads.c.id == text("id")
-            )
-        )
+        self.upload = self.compile(select(uploads.c.repository, *UPLOAD).where(uploads.c.id == text("id")))
 
     def _prepare_removals(self) -> None:
         self.unlink = self.compile(

@@ -129,6 +129,7 @@ blobs = Table(
     Column("location", _Bytewise, nullable=False, index=True),
     Column("stored_at", _Number, nullable=False),
     Column("suspect", _Number, nullable=False, server_default="0"),
+    Column("checksum", _Bytewise),
     sqlite_with_rowid=False,
 )
 
@@ -153,9 +154,14 @@ uploads = Table(
     Column("digest", _Bytewise),
     Column("started_at", _Number, nullable=False),
     Column("updated_at", _Number, nullable=False),
-    Column("sealed", _Number, nullable=False, server_default="0"),
+    Column("checksum", _Bytewise),
+    Column("note", _Bytewise, nullable=False, server_default=""),
+    Column("location", _Bytewise),
     sqlite_with_rowid=False,
 )
+
+_is_sealed = uploads.c.location.is_not(None)
+Index("ix_uploads_location", uploads.c.location, sqlite_where=_is_sealed, postgresql_where=_is_sealed)
 
 # What has to be looked at again, since it has lost something that kept it, or has never had it. Its number says when it
 # began to wait: it is given out once, so a later review has a higher one.

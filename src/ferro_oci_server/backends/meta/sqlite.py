@@ -30,7 +30,7 @@ from ferro_oci_server.backends.meta.sqlite_connection import (
 )
 from ferro_oci_server.backends.meta.sqlite_inspection import InspectionMutations
 from ferro_oci_server.backends.meta.sqlite_mutations import Mutations
-from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations
+from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
 from ferro_oci_server.backends.meta.statements import Statement, Statements
 from ferro_oci_server.core.ports import StoreUnavailable
@@ -52,7 +52,7 @@ from ferro_oci_server.core.records import (
     Waste,
 )
 from ferro_oci_server.oci.descriptor import Descriptor
-from ferro_oci_server.oci.digest import Algorithm, Digest
+from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Reference, Tag
 
@@ -185,7 +185,7 @@ class SqliteRegistryMeta:
         row = self._one(self._statements.linked_blob, repository=name, digest=digest)
         if row is None or (lease and not await self._lease(ReviewKind.LINK, name, digest)):
             return None
-        return Blob(digest, row[0], row[1])
+        return Blob(digest, *row)
 
     async def _lease(self, kind: ReviewKind, name: RepositoryName, digest: Digest) -> bool:
         """Put the review off, if it has waited for a while; tell whether it is still there."""
@@ -208,18 +208,11 @@ class SqliteRegistryMeta:
     async def get_upload(self, name: RepositoryName, upload: UploadId) -> UploadSession | None:
         """The open session with that id, if it belongs to this repository."""
         row = self._one(self._statements.upload, repository=name, id=upload)
-        if row is None:
-            return None
-        algorithm, offset, digest, sealed = row
-        return UploadSession(upload, name, Algorithm(algorithm), offset, digest and Digest(digest), bool(sealed))
+        return row and upload_of(name, upload, row)
 
-    async def advance_upload(
-        self, session: UploadSession, offset: int, digest: Digest | None, *, sealed: bool = False
-    ) -> bool:
-        """Move an open session from ``session.offset`` to ``offset``; ``digest`` is that of all bytes before it."""
-        return await self._writer.run(
-            lambda connection: self._mutations.advance_upload(connection, session, offset, digest, sealed=sealed)
-        )
+    async def advance_upload(self, session: UploadSession, advanced: UploadSession) -> bool:
+        """Replace an open session by what it is after a chunk, or after its sealing."""
+        return await self._writer.run(lambda connection: self._mutations.advance_upload(connection, session, advanced))
 
     async def complete_upload(self, session: UploadSession, blob: Blob) -> bool:
         """End an open session: record the blob, or its new location, and link it in the session's repository."""

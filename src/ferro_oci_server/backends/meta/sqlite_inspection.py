@@ -88,7 +88,8 @@ class InspectionMutations:
         with _one_view(connection):
             blobs = every(connection, self._statements.located_blobs, texts=texts)
             trash = every(connection, self._statements.located_trash, texts=texts)
-        return {location for (location,) in (*blobs, *trash)}
+            uploads = every(connection, self._statements.located_uploads, texts=texts)
+        return {location for (location,) in (*blobs, *trash, *uploads)}
 
     def scrub_count(self, connection: sqlite3.Connection) -> ScrubCount:
         """What was scrubbed."""
@@ -172,5 +173,5 @@ def _one_view(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _blob(row: Any) -> InspectedBlob:
-    digest, size, location, suspect = row
-    return InspectedBlob(Blob(Digest(digest), size, location), bool(suspect))
+    digest, size, location, checksum, suspect = row
+    return InspectedBlob(Blob(Digest(digest), size, location, checksum), bool(suspect))

@@ -5,9 +5,17 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from ferro_oci_server.backends.meta.sqlite_connection import change, change_many, every, one
-from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations
+from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.statements import Statement, Statements
-from ferro_oci_server.core.records import Blob, Condition, ManifestRecord, ReviewKind, UploadId, UploadSession
+from ferro_oci_server.core.records import (
+    Blob,
+    Condition,
+    ManifestRecord,
+    ReviewKind,
+    UploadId,
+    UploadSession,
+    Waste,
+)
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import ManifestBlobUnknown, PreconditionFailed
 from ferro_oci_server.oci.name import RepositoryName
@@ -77,9 +85,8 @@ class Mutations:
             found = one(connection, self._statements.linked_blob, digest=digest, repository=source)
         if found is None:
             return None
-        size, location = found
         self._link_blob(connection, name, digest)
-        return Blob(digest, size, location)
+        return Blob(digest, *found)
 
     def unlink_blob(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> bool:
         """Remove a link."""
@@ -96,21 +103,15 @@ class Mutations:
             algorithm=session.algorithm,
             offset=session.offset,
             digest=session.digest,
-            sealed=int(session.sealed),
+            checksum=session.checksum,
+            note=session.note,
+            location=session.location,
             started_at=now,
             updated_at=now,
         )
         self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
 
-    def advance_upload(
-        self,
-        connection: sqlite3.Connection,
-        session: UploadSession,
-        offset: int,
-        digest: Digest | None,
-        *,
-        sealed: bool,
-    ) -> bool:
+    def advance_upload(self, connection: sqlite3.Connection, session: UploadSession, advanced: UploadSession) -> bool:
         """Move a session, if it has not moved."""
         self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
         return change(
@@ -119,9 +120,11 @@ class Mutations:
             id=session.id,
             repository=session.repository,
             offset=session.offset,
-            new_offset=offset,
-            new_digest=digest,
-            new_sealed=int(sealed),
+            new_offset=advanced.offset,
+            new_digest=advanced.digest,
+            new_checksum=advanced.checksum,
+            new_note=advanced.note,
+            new_location=advanced.location,
             now=self._now(),
         )
 
@@ -150,13 +153,21 @@ class Mutations:
             digest=blob.digest,
             size=blob.size,
             location=blob.location,
+            checksum=blob.checksum,
             stored_at=self._now(),
         )
         self._link_blob(connection, session.repository, blob.digest)
         return True
 
     def delete_upload(self, connection: sqlite3.Connection, name: RepositoryName, upload: UploadId) -> bool:
-        """End a session."""
+        """End a session. Where it was sealed, there may be bytes that only it knows."""
+        row = one(connection, self._statements.upload, repository=name, id=upload)
+        if row is None:
+            return False
+        session = upload_of(name, upload, row)
+        if session.location is not None and session.digest is not None:
+            waste = Waste(session.location, session.digest, session.offset)
+            self._reviews.waste(connection, ReviewKind.TRASH, waste)
         self._reviews.drop(connection, ReviewKind.UPLOAD, "", upload)
         return change(connection, self._statements.delete_upload, repository=name, id=upload)
 

@@ -6,6 +6,7 @@ can begin to.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.sqlite_connection import change, change_many, every, one
@@ -14,7 +15,7 @@ from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.media_types import INDEX_TYPES
 from ferro_oci_server.oci.name import RepositoryName
 
-__all__ = ["ReviewMutations"]
+__all__ = ["ReviewMutations", "upload_of"]
 
 # Older ticks than this tell nothing about any review that is still waiting.
 _MEMORY = 400 * 24 * 3600 * 1000
@@ -175,16 +176,7 @@ class ReviewMutations:
         for _, upload in self.oldest(connection, ReviewKind.UPLOAD, age, limit):
             row = one(connection, self._statements.upload, id=upload)
             if row is not None:
-                repository, algorithm, offset, digest = row
-                sessions.append(
-                    UploadSession(
-                        UploadId(upload),
-                        RepositoryName(repository),
-                        Algorithm(algorithm),
-                        offset,
-                        digest and Digest(digest),
-                    )
-                )
+                sessions.append(upload_of(RepositoryName(row[0]), UploadId(upload), row[1:]))
         return sessions
 
     def _judge_link(self, connection: sqlite3.Connection, repository: str, key: str) -> Verdict:
@@ -228,3 +220,11 @@ class ReviewMutations:
     def _repository_id(self, connection: sqlite3.Connection, name: str) -> int | None:
         row = one(connection, self._statements.repository_id, repository=name)
         return None if row is None else int(row[0])
+
+
+def upload_of(name: RepositoryName, upload: UploadId, row: Any) -> UploadSession:
+    """The session of a row."""
+    algorithm, offset, digest, checksum, note, location = row
+    return UploadSession(
+        upload, name, Algorithm(algorithm), offset, digest and Digest(digest), checksum, note, location
+    )

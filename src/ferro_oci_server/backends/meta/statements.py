@@ -36,7 +36,7 @@ from ferro_oci_server.backends.meta.schema import (
     uploads,
 )
 
-__all__ = ["Compiler", "Statement", "Statements", "number", "text"]
+__all__ = ["UPLOAD", "Compiler", "Statement", "Statements", "number", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,20 @@ def number(name: str) -> BindParameter[int]:
     return bindparam(name, type_=BigInteger())
 
 
+UPLOAD = (
+    uploads.c.algorithm,
+    uploads.c.offset,
+    uploads.c.digest,
+    uploads.c.checksum,
+    uploads.c.note,
+    uploads.c.location,
+)
+"""What makes up an upload session, besides its repository and its id."""
+
 _in_repository = repositories.c.name == text("repository")
 _the_repository = select(repositories.c.id).where(_in_repository).scalar_subquery()
 _the_session = and_(uploads.c.id == text("id"), uploads.c.repository == text("repository"))
+_blob = (blobs.c.size, blobs.c.location, blobs.c.checksum)
 _unmoved_session = and_(_the_session, uploads.c.offset == number("offset"))
 
 
@@ -133,7 +144,7 @@ def _referrer_page(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 def _linked_blob(*conditions: ColumnElement[bool]) -> Select[Any]:
     return (
-        select(blobs.c.size, blobs.c.location)
+        select(*_blob)
         .select_from(repositories)
         .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
         .join(blobs, blobs.c.digest == repository_blobs.c.digest)
@@ -143,7 +154,7 @@ def _linked_blob(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 def _blob_linked_anywhere() -> Select[Any]:
     linked = exists().where(repository_blobs.c.digest == blobs.c.digest)
-    return select(blobs.c.size, blobs.c.location).where(blobs.c.digest == text("digest"), blobs.c.suspect == 0, linked)
+    return select(*_blob).where(blobs.c.digest == text("digest"), blobs.c.suspect == 0, linked)
 
 
 class Compiler:
@@ -192,9 +203,7 @@ class Statements(Compiler):
         self.repository_id = self.compile(select(repositories.c.id).where(_in_repository))
         self.linked_blob = self.compile(_linked_blob(_in_repository))
         self.blob_linked_anywhere = self.compile(_blob_linked_anywhere())
-        self.upload = self.compile(
-            select(uploads.c.algorithm, uploads.c.offset, uploads.c.digest, uploads.c.sealed).where(_the_session)
-        )
+        self.upload = self.compile(select(*UPLOAD).where(_the_session))
         self.upload_count = self.compile(select(func.count()).select_from(uploads))
 
     def _prepare_manifests(self) -> None:
@@ -238,12 +247,12 @@ class Statements(Compiler):
         self.put_repository = self.compile(
             self.insert(repositories).values(name=text("repository")).inline().on_conflict_do_nothing()
         )
-        columns = ("digest", "size", "location", "stored_at")
+        columns = ("digest", "size", "location", "checksum", "stored_at")
         blob = self.insert(blobs).values({**{column: bindparam(column) for column in columns}, "suspect": 0})
         self.put_blob = self.compile(
             blob.on_conflict_do_update(
                 index_elements=[blobs.c.digest],
-                set_={column: blob.excluded[column] for column in ("size", "location", "stored_at", "suspect")},
+                set_={column: blob.excluded[column] for column in (*columns[1:], "suspect")},
             )
         )
         self.link_blob = self.compile(self.insert(repository_blobs).on_conflict_do_nothing())
@@ -257,7 +266,9 @@ class Statements(Compiler):
             .values(
                 offset=number("new_offset"),
                 digest=text("new_digest"),
-                sealed=number("new_sealed"),
+                checksum=text("new_checksum"),
+                note=text("new_note"),
+                location=text("new_location"),
                 updated_at=number("now"),
             )
         )

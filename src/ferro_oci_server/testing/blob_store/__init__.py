@@ -12,11 +12,12 @@ own and closes it there: no plugin is needed.
 import pytest
 
 from ferro_oci_server.core.ports import BlobStore
+from ferro_oci_server.core.records import StagedBytes
 from ferro_oci_server.testing.behaviour import behaviour, use
 from ferro_oci_server.testing.blob_store.blobs import BlobTests
 from ferro_oci_server.testing.blob_store.commits import CommitTests
 from ferro_oci_server.testing.blob_store.staging import StagingTests
-from ferro_oci_server.testing.blob_store.steps import OpenStore, append, new_upload, pieces_of, put, read
+from ferro_oci_server.testing.blob_store.steps import NOTHING, OpenStore, append, new_upload, pieces_of, put, read
 
 __all__ = ["BlobStoreSuite", "OpenStore", "PersistentBlobStoreSuite"]
 
@@ -44,13 +45,13 @@ class PersistentBlobStoreSuite(BlobStoreSuite):
     def test_everything_is_there_after_opening_again(self, open_store: OpenStore) -> None:
         upload = new_upload()
 
-        async def fill(store: BlobStore) -> None:
+        async def fill(store: BlobStore) -> StagedBytes:
             await put(store, b"content")
-            await append(store, upload, 0, pieces_of(b"staged"))
+            return await append(store, upload, NOTHING, pieces_of(b"staged"))
 
         async def look(store: BlobStore) -> None:
             assert [await read(store, location) async for location in store.list()] == [b"content"]
-            assert await append(store, upload, 6, pieces_of(b"!")) == 7
+            assert (await append(store, upload, staged, pieces_of(b"!"))).size == 7
 
-        use(open_store, fill)
+        staged = use(open_store, fill)
         use(open_store, look)

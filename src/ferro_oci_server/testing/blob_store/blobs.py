@@ -7,7 +7,17 @@ import pytest
 from ferro_oci_server.core.ports import BlobStore
 from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.testing.behaviour import behaviour
-from ferro_oci_server.testing.blob_store.steps import MIB, append, commit, content_of, new_upload, pieces_of, put, read
+from ferro_oci_server.testing.blob_store.steps import (
+    MIB,
+    NOTHING,
+    append,
+    commit,
+    content_of,
+    new_upload,
+    pieces_of,
+    put,
+    read,
+)
 
 __all__ = ["BlobTests"]
 
@@ -27,14 +37,14 @@ class BlobTests:
 
     @behaviour
     async def test_an_empty_blob_needs_no_append(self, store: BlobStore) -> None:
-        location = await commit(store, new_upload(), 0, Digest.of(b""))
+        location = await commit(store, new_upload(), NOTHING, Digest.of(b""))
         assert await read(store, location) == b""
 
     @behaviour
     async def test_a_blob_may_have_a_sha512_digest(self, store: BlobStore) -> None:
         upload = new_upload()
-        await append(store, upload, 0, pieces_of(b"content"))
-        location = await commit(store, upload, 7, Digest.of(b"content", Algorithm.SHA512))
+        staged = await append(store, upload, NOTHING, pieces_of(b"content"))
+        location = await commit(store, upload, staged, Digest.of(b"content", Algorithm.SHA512))
         assert await read(store, location) == b"content"
         assert [location async for location in store.list()] == [location]
 
@@ -82,10 +92,9 @@ class BlobTests:
 
     @behaviour
     async def test_a_blob_arrives_in_pieces(self, store: BlobStore) -> None:
-        async with store.claim(new_upload()) as staged:
-            size = await staged.append(0, pieces_of(*[content_of(MIB)] * 16))
-            location = await staged.commit(size, Digest.of(content_of(MIB) * 16))
-        reader = await store.open(location)
+        upload, digest = new_upload(), Digest.of(content_of(MIB) * 16)
+        staged = await append(store, upload, NOTHING, pieces_of(*[content_of(MIB)] * 16))
+        reader = await store.open(await commit(store, upload, staged, digest))
         assert reader is not None
         assert max([len(piece) async for piece in reader.pieces(0, reader.size)]) <= 8 * MIB
         await reader.close()
@@ -156,7 +165,7 @@ class BlobTests:
     @behaviour
     async def test_all_blobs_are_listed_and_nothing_that_is_staged(self, store: BlobStore) -> None:
         locations = [await put(store, b"%d" % number) for number in range(20)]
-        await append(store, new_upload(), 0, pieces_of(b"staged"))
+        await append(store, new_upload(), NOTHING, pieces_of(b"staged"))
         assert sorted([location async for location in store.list()]) == sorted(locations)
 
     @behaviour

@@ -7,11 +7,12 @@ from typing import TypeAlias
 from uuid import uuid4
 
 from ferro_oci_server.core.ports import BlobStore
-from ferro_oci_server.core.records import UploadId
+from ferro_oci_server.core.records import StagedBytes, UploadId
 from ferro_oci_server.oci.digest import Digest
 
 __all__ = [
     "MIB",
+    "NOTHING",
     "OpenStore",
     "append",
     "commit",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
+
+NOTHING = StagedBytes()
+"""What is staged for an upload that has just begun."""
 
 OpenStore: TypeAlias = Callable[[], BlobStore]
 """Opens the store of one test; called again, it opens the same content, where the store is persistent."""
@@ -44,23 +48,25 @@ async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def append(store: BlobStore, upload: UploadId, offset: int, pieces: AsyncIterator[bytes]) -> int:
+async def append(store: BlobStore, upload: UploadId, staged: StagedBytes, pieces: AsyncIterator[bytes]) -> StagedBytes:
     """Claim an upload for one append."""
-    async with store.claim(upload) as staged:
-        return await staged.append(offset, pieces)
+    async with store.claim(upload) as claimed:
+        return await claimed.append(staged, pieces)
 
 
-async def commit(store: BlobStore, upload: UploadId, size: int, digest: Digest) -> str:
-    """Claim an upload for its commit."""
-    async with store.claim(upload) as staged:
-        return await staged.commit(size, digest)
+async def commit(store: BlobStore, upload: UploadId, staged: StagedBytes, digest: Digest) -> str:
+    """Claim an upload for its commit; return the location of the blob."""
+    async with store.claim(upload) as claimed:
+        await claimed.commit(staged, digest)
+    return store.location(upload, digest)
 
 
 async def put(store: BlobStore, content: bytes, upload: UploadId | None = None) -> str:
     """Store a blob; return its location."""
-    async with store.claim(upload or new_upload()) as staged:
-        size = await staged.append(0, pieces_of(content))
-        return await staged.commit(size, Digest.of(content))
+    upload = upload or new_upload()
+    async with store.claim(upload) as claimed:
+        await claimed.commit(await claimed.append(NOTHING, pieces_of(content)), Digest.of(content))
+    return store.location(upload, Digest.of(content))
 
 
 async def read(store: BlobStore, location: str) -> bytes | None:
@@ -74,10 +80,10 @@ async def read(store: BlobStore, location: str) -> bytes | None:
         await reader.close()
 
 
-async def read_staged(store: BlobStore, upload: UploadId, size: int) -> bytes:
-    """The first ``size`` bytes that are staged for an upload."""
-    async with store.claim(upload) as staged:
-        return b"".join([piece async for piece in staged.read(size)])
+async def read_staged(store: BlobStore, upload: UploadId, staged: StagedBytes) -> bytes:
+    """What is staged for an upload."""
+    async with store.claim(upload) as claimed:
+        return b"".join([piece async for piece in claimed.read(staged)])
 
 
 def content_of(size: int) -> bytes:

@@ -15,7 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta, StagedUpload, StoreUnavailable
-from ferro_oci_server.core.records import UploadId
+from ferro_oci_server.core.records import StagedBytes, UploadId
 from ferro_oci_server.testing.faults.failpoints import Failpoints
 
 __all__ = ["faulty_blob_store", "faulty_registry_meta"]
@@ -95,12 +95,12 @@ class _FaultyBlobStore(_Faulty):
 
 
 class _FaultyStagedUpload(_Faulty):
-    async def append(self, offset: int, pieces: AsyncIterator[bytes]) -> int:
+    async def append(self, staged: StagedBytes, pieces: AsyncIterator[bytes]) -> StagedBytes:
         await self._reach("append.before")
         async with aclosing(self._handed(pieces)) as handed:
-            size: int = await self._target.append(offset, handed)
+            appended: StagedBytes = await self._target.append(staged, handed)
         await self._reach("append.after")
-        return size
+        return appended
 
     async def _handed(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         async for piece in pieces:

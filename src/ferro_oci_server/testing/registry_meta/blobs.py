@@ -133,7 +133,7 @@ class UploadTests:
         stolen = replace(session, repository=OTHER)
         await meta.create_upload(session)
         assert await meta.get_upload(OTHER, session.id) is None
-        assert await meta.advance_upload(stolen, 10, None) is False
+        assert await meta.advance_upload(stolen, replace(stolen, offset=10)) is False
         assert await meta.complete_upload(stolen, BLOB) is False
         assert await meta.delete_upload(OTHER, session.id) is False
         assert await meta.get_upload(NAME, session.id) == session
@@ -142,24 +142,26 @@ class UploadTests:
     async def test_a_session_moves_with_the_digest_of_what_it_keeps(self, meta: RegistryMeta) -> None:
         session = new_session()
         await meta.create_upload(session)
-        assert await meta.advance_upload(session, 10, digest_of("ten bytes")) is True
-        moved = await meta.get_upload(NAME, session.id)
-        assert moved == replace(session, offset=10, digest=digest_of("ten bytes"))
-        assert type(moved.digest) is Digest
+        advanced = replace(session, offset=10, digest=digest_of("ten bytes"), checksum="abc", note="some where")
+        assert await meta.advance_upload(session, advanced) is True
+        found = await meta.get_upload(NAME, session.id)
+        assert found == advanced
+        assert type(found.digest) is Digest
 
     @behaviour
     async def test_a_digest_that_is_no_longer_known_is_forgotten(self, meta: RegistryMeta) -> None:
         session = new_session()
         await meta.create_upload(session)
-        await meta.advance_upload(session, 10, digest_of("ten bytes"))
-        assert await meta.advance_upload(replace(session, offset=10), 20, None) is True
+        ten = replace(session, offset=10, digest=digest_of("ten bytes"), checksum="abc")
+        await meta.advance_upload(session, ten)
+        assert await meta.advance_upload(ten, replace(session, offset=20)) is True
         assert await meta.get_upload(NAME, session.id) == replace(session, offset=20)
 
     @behaviour
     async def test_a_session_holds_more_bytes_than_32_bits_count(self, meta: RegistryMeta) -> None:
         session = new_session()
         await meta.create_upload(session)
-        await meta.advance_upload(session, 2**42, None)
+        await meta.advance_upload(session, replace(session, offset=2**42))
         huge = Blob(digest_of("huge"), 2**42, "somewhere")
         assert await meta.complete_upload(replace(session, offset=2**42), huge) is True
         assert await meta.get_blob(NAME, huge.digest) == huge
@@ -168,14 +170,15 @@ class UploadTests:
     async def test_a_session_does_not_move_from_where_it_is_not(self, meta: RegistryMeta) -> None:
         session = new_session()
         await meta.create_upload(session)
-        assert await meta.advance_upload(replace(session, offset=5), 10, digest_of("x")) is False
+        assert await meta.advance_upload(replace(session, offset=5), replace(session, offset=10)) is False
         assert await meta.get_upload(NAME, session.id) == session
 
     @behaviour
     async def test_of_two_that_move_a_session_exactly_one_wins(self, meta: RegistryMeta) -> None:
         session = new_session()
         await meta.create_upload(session)
-        results = await asyncio.gather(meta.advance_upload(session, 10, None), meta.advance_upload(session, 20, None))
+        ways = [replace(session, offset=offset) for offset in (10, 20)]
+        results = await asyncio.gather(*(meta.advance_upload(session, way) for way in ways))
         moved = await meta.get_upload(NAME, session.id)
         assert sorted(results) == [False, True]
         assert moved is not None
@@ -198,7 +201,7 @@ class UploadTests:
         assert await meta.complete_upload(session, BLOB) is True
         assert await meta.get_upload(NAME, session.id) is None
         assert await meta.complete_upload(session, BLOB) is False
-        assert await meta.advance_upload(session, 10, None) is False
+        assert await meta.advance_upload(session, replace(session, offset=10)) is False
         assert await meta.delete_upload(NAME, session.id) is False
 
     @behaviour

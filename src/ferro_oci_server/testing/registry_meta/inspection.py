@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ferro_oci_server.core.inspection import Inspection
 from ferro_oci_server.core.ports import RegistryMeta, Reviews
-from ferro_oci_server.core.records import Blob, ReviewKind, Waste
+from ferro_oci_server.core.records import Blob, InspectedBlob, ReviewKind, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.media_types import OCI_IMAGE_INDEX
 from ferro_oci_server.testing.behaviour import behaviour
@@ -253,6 +253,24 @@ class InspectionSuite:
         await meta.unlink_blob(NAME, two.digest)
         assert await meta.known_locations([one.location, two.location, "nowhere"]) == {one.location, two.location}
         assert await meta.known_locations([]) == set()
+
+    @behaviour
+    async def test_the_location_of_a_sealed_session_is_known(self, meta: InspectedMeta) -> None:
+        session = new_session()
+        await meta.create_upload(session)
+        await meta.advance_upload(session, replace(session, location="there", digest=digest_of("blob")))
+        assert await meta.known_locations(["there", "elsewhere"]) == {"there"}
+
+    @behaviour
+    async def test_a_checksum_stays_with_a_blob_until_it_is_pushed_again(self, meta: InspectedMeta) -> None:
+        for checksum in ("abc", None):
+            session = new_session()
+            await meta.create_upload(session)
+            blob = Blob(digest_of("blob"), 4, f"with {checksum}", checksum)
+            await meta.complete_upload(session, blob)
+            assert await meta.get_blob(NAME, blob.digest) == blob
+            assert await meta.mount_blob(OTHER, blob.digest, NAME) == blob
+            assert await meta.inspect_blob(blob.digest) == InspectedBlob(blob, suspect=False)
 
     @behaviour
     async def test_unknown_bytes_wait_as_trash_once(self, meta: InspectedMeta) -> None:

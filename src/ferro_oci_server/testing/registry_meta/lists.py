@@ -1,6 +1,7 @@
 """What a ``RegistryMeta`` promises of its lists: order, pages, and what is on them."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -150,7 +151,7 @@ class RepositoryListTests:
     async def test_nothing_else_brings_a_repository_into_being(self, meta: RegistryMeta) -> None:
         session = new_session()
         await meta.create_upload(session)
-        await meta.advance_upload(session, 10, None)
+        await meta.advance_upload(session, replace(session, offset=10))
         await meta.mount_blob(NAME, digest_of("x"), None)
         await meta.mount_blob(NAME, digest_of("x"), OTHER)
         await meta.unlink_blob(NAME, digest_of("x"))

@@ -1,9 +1,10 @@
 """What waits for a review, and what comes of it, in a store that is a ``Reviews`` too."""
 
+from dataclasses import replace
 from typing import Protocol
 
 from ferro_oci_server.core.ports import RegistryMeta, Reviews
-from ferro_oci_server.core.records import Blob, ReviewKind
+from ferro_oci_server.core.records import Blob, ReviewKind, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.media_types import OCI_IMAGE_INDEX
 from ferro_oci_server.testing.behaviour import behaviour
@@ -210,9 +211,29 @@ class ReviewSuite:
         for session in (resting, moving, ended):
             await meta.create_upload(session)
         await age(meta)
-        await meta.advance_upload(moving, 5, None)
+        await meta.advance_upload(moving, replace(moving, offset=5))
         await meta.delete_upload(NAME, ended.id)
         assert await meta.idle_uploads(1000, 10) == [resting]
+
+    @behaviour
+    async def test_an_idle_session_is_told_with_all_that_is_known_of_it(self, meta: ReviewingMeta) -> None:
+        session = new_session()
+        sealed = replace(session, offset=4, digest=digest_of("blob"), checksum="abc", note="here", location="there")
+        await meta.create_upload(session)
+        await meta.advance_upload(session, sealed)
+        await age(meta)
+        assert await meta.idle_uploads(1000, 10) == [sealed]
+
+    @behaviour
+    async def test_what_a_sealed_session_may_have_left_waits_as_trash(self, meta: ReviewingMeta) -> None:
+        session = new_session()
+        await meta.create_upload(session)
+        sealed = replace(session, offset=4, digest=digest_of("blob"), location="there")
+        await meta.advance_upload(session, sealed)
+        assert await meta.delete_upload(NAME, session.id) is True
+        assert await meta.complete_upload(sealed, Blob(digest_of("blob"), 4, "there")) is False
+        await age(meta)
+        assert await meta.waste(ReviewKind.TRASH, 1000, 10) == [Waste("there", digest_of("blob"), 4)]
 
     @behaviour
     async def test_a_preview_changes_nothing_and_says_what_a_review_would(self, meta: ReviewingMeta) -> None:
