@@ -66,3 +66,11 @@ def test_the_same_statements_exist_for_postgresql() -> None:
     translated = vars(Statements(dialect)) | vars(ReviewStatements(dialect)) | vars(InspectionStatements(dialect))
     assert STATEMENTS.keys() <= translated.keys()
     assert "$1" in translated["manifest_by_tag"].sql
+
+
+def test_several_texts_are_one_parameter_in_the_form_that_the_database_looks_in() -> None:
+    postgresql = Statements(asyncpg.dialect())  # type: ignore[no-untyped-call]
+    assert STATEMENTS["held_among"].sql.count("json_each(?)") == 1
+    assert Statements(DIALECT).texts(["a", 'b"']) == '["a", "b\\""]'
+    assert "ANY ($2::TEXT[])" in postgresql.held_among.sql
+    assert postgresql.texts({"a": 1}) == ["a"]

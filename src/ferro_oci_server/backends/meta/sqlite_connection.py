@@ -6,7 +6,8 @@ and syncs it with each commit.
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ __all__ = [
     "prepare",
     "revision",
     "translated",
+    "translating",
+    "viewing",
 ]
 
 DATABASE = "registry.db"
@@ -63,6 +66,32 @@ def translated(error: sqlite3.Error) -> StoreError:
     if code in _DAMAGED:
         return StoreCorrupted(f"the metadata database is damaged: {error}")
     return StoreUnavailable(f"the metadata database does not answer: {error}")
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Let the driver's errors become those of a store.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+        StoreCorrupted: it is damaged.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translated(error) from error
+
+
+@contextmanager
+def viewing(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let several questions be answered as of one time."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        # After some errors SQLite itself has ended it.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def connect(path: Path, patience: float, *, foreign_keys: bool = True) -> sqlite3.Connection:

@@ -24,7 +24,7 @@ from ferro_oci_server.backends.meta.sqlite_connection import (
     one,
     prepare,
     revision,
-    translated,
+    translating,
 )
 from ferro_oci_server.backends.meta.statements import Statement
 from ferro_oci_server.core.ports import StoreUnavailable
@@ -69,7 +69,7 @@ class Inventory:
         """
         if not path.is_file():
             raise StoreUnavailable(f"{path}: there is no registry")
-        with _translating():
+        with translating():
             connection = connect(path, WRITE_PATIENCE)
             try:
                 found = revision(connection)
@@ -90,7 +90,7 @@ class Inventory:
         Raises:
             StoreUnavailable: it cannot be opened.
         """
-        with _translating():
+        with translating():
             return cls(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True))
 
     def copy(self, target: Path) -> None:
@@ -99,7 +99,7 @@ class Inventory:
         Raises:
             StoreUnavailable: it cannot be read or written.
         """
-        with _translating():
+        with translating():
             copy = sqlite3.connect(target, isolation_level=None)
             try:
                 # Whoever calls syncs the file when it is whole. Until then nobody needs it.
@@ -112,19 +112,19 @@ class Inventory:
 
     def blobs(self) -> Iterator[Blob]:
         """All blobs, in the order of their digests."""
-        with _translating():
+        with translating():
             for digest, size, location in self._rows(_STATEMENTS.every_blob):
                 yield Blob(Digest(digest), size, location)
 
     def blob(self, digest: Digest) -> Blob | None:
         """One blob, as it is recorded now, damaged or not."""
-        with _translating():
+        with translating():
             row = one(self._connection, _BLOB, digest=digest)
         return None if row is None else Blob(digest, *row)
 
     def contents(self) -> Contents:
         """How much there is."""
-        with _translating():
+        with translating():
             return Contents(*one(self._connection, _STATEMENTS.contents))
 
     def damage(self) -> str | None:
@@ -137,7 +137,7 @@ class Inventory:
 
     def damaged_manifests(self) -> Iterator[str]:
         """Those whose bytes are not what their digest names, as ``repository@digest``."""
-        with _translating():
+        with translating():
             for name, digest, content in self._rows(_STATEMENTS.every_manifest):
                 if Digest.of(content, Digest(digest).algorithm) != digest:
                     yield f"{name}@{digest}"
@@ -186,7 +186,7 @@ def suspect(path: Path, digests: Iterable[Digest]) -> None:
 @contextmanager
 def _changing(path: Path) -> Iterator[sqlite3.Connection]:
     """A transaction, after which the file is a copy as before: alone."""
-    with _translating():
+    with translating():
         connection = connect(path, WRITE_PATIENCE)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -199,11 +199,3 @@ def _changing(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _leave_wal_mode(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise translated(error) from error

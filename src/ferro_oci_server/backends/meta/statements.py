@@ -4,7 +4,8 @@ What comes out is plain SQL and the order of its parameters, for the driver itse
 request is served.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +170,10 @@ class Compiler:
         if self._dialect.name == "sqlite":
             return column.in_(select(func.json_each(text("texts")).table_valued("value").c.value))
         return column == any_(bindparam("texts", type_=postgresql.ARRAY(Text())))
+
+    def texts(self, values: Iterable[str]) -> object:
+        """The one parameter that ``is_one_of`` looks in."""
+        return json.dumps(list(values)) if self._dialect.name == "sqlite" else list(values)
 
     def compile(self, element: CompilerElement) -> Statement:
         """Put a statement into the words of the database."""

@@ -1,11 +1,10 @@
 """What changes a registry's tables: each function runs within a transaction, and is undone whole if it raises."""
 
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 
-from ferro_oci_server.backends.meta.sqlite_connection import change, change_many, every, one
-from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations, upload_of
+from ferro_oci_server.backends.meta.database import Transaction
+from ferro_oci_server.backends.meta.reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.statements import Statement, Statements
 from ferro_oci_server.core.records import (
     Blob,
@@ -25,16 +24,16 @@ __all__ = ["Mutations"]
 
 
 class Mutations:
-    """The changes, on a connection that is in a transaction."""
+    """The changes."""
 
     def __init__(self, statements: Statements, reviews: ReviewMutations, clock: Callable[[], float]) -> None:
         self._statements = statements
         self._reviews = reviews
         self._clock = clock
 
-    def put_manifest(
+    async def put_manifest(
         self,
-        connection: sqlite3.Connection,
+        transaction: Transaction,
         name: RepositoryName,
         manifest: ManifestRecord,
         tags: Sequence[Tag],
@@ -44,59 +43,62 @@ class Mutations:
     ) -> None:
         """Record a manifest, its references and its tags, if the condition and the references hold."""
         if condition is not None:
-            self._check_condition(connection, name, manifest.digest, tags, condition)
-        repository_id = self._find_repository(connection, name)
+            await self._check_condition(transaction, name, manifest.digest, tags, condition)
+        repository_id = await self._find_repository(transaction, name)
         if not allow_missing:
-            self._check_references(connection, repository_id, manifest)
+            await self._check_references(transaction, repository_id, manifest)
         if repository_id is None:
-            repository_id = self._make_repository(connection, name)
-        manifest_id = self._put_manifest(connection, repository_id, manifest)
+            repository_id = await self._make_repository(transaction, name)
+        manifest_id = await self._put_manifest(transaction, repository_id, manifest)
         here = {"repository_id": repository_id, "manifest_id": manifest_id}
         references = dict.fromkeys((*manifest.blobs, *manifest.children, *manifest.optional))
-        change_many(connection, self._statements.put_reference, [{**here, "digest": digest} for digest in references])
+        await transaction.change_many(
+            self._statements.put_reference, [{**here, "digest": digest} for digest in references]
+        )
         now = self._now()
-        self._reviews.untag(connection, name, tags)
-        change_many(connection, self._statements.put_tag, [{**here, "name": tag, "updated_at": now} for tag in tags])
+        await self._reviews.untag(transaction, name, tags)
+        await transaction.change_many(
+            self._statements.put_tag, [{**here, "name": tag, "updated_at": now} for tag in tags]
+        )
         if tags:
-            self._reviews.drop(connection, ReviewKind.MANIFEST, name, manifest.digest)
+            await self._reviews.drop(transaction, ReviewKind.MANIFEST, name, manifest.digest)
         else:
-            self._reviews.wait(connection, ReviewKind.MANIFEST, name, [manifest.digest])
+            await self._reviews.wait(transaction, ReviewKind.MANIFEST, name, [manifest.digest])
 
-    def delete_manifest(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> bool:
+    async def delete_manifest(self, transaction: Transaction, name: RepositoryName, digest: Digest) -> bool:
         """Remove a manifest; its tags and references go with it, by their foreign keys."""
-        return self._reviews.remove_manifest(connection, name, digest) is not None
+        return await self._reviews.remove_manifest(transaction, name, digest) is not None
 
-    def delete_tag(self, connection: sqlite3.Connection, name: RepositoryName, tag: Tag) -> bool:
+    async def delete_tag(self, transaction: Transaction, name: RepositoryName, tag: Tag) -> bool:
         """Remove a tag; its manifest begins to wait."""
-        self._reviews.untag(connection, name, [tag])
-        return change(connection, self._statements.delete_tag, repository=name, tag=tag)
+        await self._reviews.untag(transaction, name, [tag])
+        return await transaction.change(self._statements.delete_tag, repository=name, tag=tag)
 
-    def mount_blob(
+    async def mount_blob(
         self,
-        connection: sqlite3.Connection,
+        transaction: Transaction,
         name: RepositoryName,
         digest: Digest,
         source: RepositoryName | None,
     ) -> Blob | None:
         """Link a blob that some repository, or the source, has."""
         if source is None:
-            found = one(connection, self._statements.blob_linked_anywhere, digest=digest)
+            found = await transaction.one(self._statements.blob_linked_anywhere, digest=digest)
         else:
-            found = one(connection, self._statements.linked_blob, digest=digest, repository=source)
+            found = await transaction.one(self._statements.linked_blob, digest=digest, repository=source)
         if found is None:
             return None
-        self._link_blob(connection, name, digest)
+        await self._link_blob(transaction, name, digest)
         return Blob(digest, *found)
 
-    def unlink_blob(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> bool:
+    async def unlink_blob(self, transaction: Transaction, name: RepositoryName, digest: Digest) -> bool:
         """Remove a link."""
-        return self._reviews.unlink(connection, name, digest)
+        return await self._reviews.unlink(transaction, name, digest)
 
-    def create_upload(self, connection: sqlite3.Connection, session: UploadSession) -> None:
+    async def create_upload(self, transaction: Transaction, session: UploadSession) -> None:
         """Record a session."""
         now = self._now()
-        change(
-            connection,
+        await transaction.change(
             self._statements.create_upload,
             id=session.id,
             repository=session.repository,
@@ -109,13 +111,12 @@ class Mutations:
             started_at=now,
             updated_at=now,
         )
-        self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
+        await self._reviews.wait(transaction, ReviewKind.UPLOAD, "", [session.id])
 
-    def advance_upload(self, connection: sqlite3.Connection, session: UploadSession, advanced: UploadSession) -> bool:
+    async def advance_upload(self, transaction: Transaction, session: UploadSession, advanced: UploadSession) -> bool:
         """Move a session, if it has not moved."""
-        self._reviews.wait(connection, ReviewKind.UPLOAD, "", [session.id])
-        return change(
-            connection,
+        await self._reviews.wait(transaction, ReviewKind.UPLOAD, "", [session.id])
+        return await transaction.change(
             self._statements.advance_upload,
             id=session.id,
             repository=session.repository,
@@ -128,15 +129,14 @@ class Mutations:
             now=self._now(),
         )
 
-    def complete_upload(self, connection: sqlite3.Connection, session: UploadSession, blob: Blob) -> bool:
+    async def complete_upload(self, transaction: Transaction, session: UploadSession, blob: Blob) -> bool:
         """End a session, if it has not moved, and put its blob in its place.
 
         Bytes that were committed long ago may have been taken for garbage meanwhile, and be gone.
         """
-        if self._reviews.is_doomed(connection, blob.location):
+        if await self._reviews.is_doomed(transaction, blob.location):
             return False
-        unmoved = change(
-            connection,
+        unmoved = await transaction.change(
             self._statements.complete_upload,
             id=session.id,
             repository=session.repository,
@@ -144,11 +144,10 @@ class Mutations:
         )
         if not unmoved:
             return False
-        self._reviews.drop(connection, ReviewKind.UPLOAD, "", session.id)
-        self._reviews.take_waste(connection, blob.location)
-        self._reviews.supersede(connection, blob.digest, blob.location)
-        change(
-            connection,
+        await self._reviews.drop(transaction, ReviewKind.UPLOAD, "", session.id)
+        await self._reviews.take_waste(transaction, blob.location)
+        await self._reviews.supersede(transaction, blob.digest, blob.location)
+        await transaction.change(
             self._statements.put_blob,
             digest=blob.digest,
             size=blob.size,
@@ -156,41 +155,40 @@ class Mutations:
             checksum=blob.checksum,
             stored_at=self._now(),
         )
-        self._link_blob(connection, session.repository, blob.digest)
+        await self._link_blob(transaction, session.repository, blob.digest)
         return True
 
-    def delete_upload(self, connection: sqlite3.Connection, name: RepositoryName, upload: UploadId) -> bool:
+    async def delete_upload(self, transaction: Transaction, name: RepositoryName, upload: UploadId) -> bool:
         """End a session. Where it was sealed, there may be bytes that only it knows."""
-        row = one(connection, self._statements.upload, repository=name, id=upload)
+        row = await transaction.one(self._statements.upload, repository=name, id=upload)
         if row is None:
             return False
         session = upload_of(name, upload, row)
         if session.location is not None and session.digest is not None:
             waste = Waste(session.location, session.digest, session.offset)
-            self._reviews.waste(connection, ReviewKind.TRASH, waste)
-        self._reviews.drop(connection, ReviewKind.UPLOAD, "", upload)
-        return change(connection, self._statements.delete_upload, repository=name, id=upload)
+            await self._reviews.waste(transaction, ReviewKind.TRASH, waste)
+        await self._reviews.drop(transaction, ReviewKind.UPLOAD, "", upload)
+        return await transaction.change(self._statements.delete_upload, repository=name, id=upload)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    def _find_repository(self, connection: sqlite3.Connection, name: RepositoryName) -> int | None:
-        row = one(connection, self._statements.repository_id, repository=name)
+    async def _find_repository(self, transaction: Transaction, name: RepositoryName) -> int | None:
+        row = await transaction.one(self._statements.repository_id, repository=name)
         return None if row is None else int(row[0])
 
-    def _make_repository(self, connection: sqlite3.Connection, name: RepositoryName) -> int:
-        change(connection, self._statements.put_repository, repository=name)
-        return int(one(connection, self._statements.repository_id, repository=name)[0])
+    async def _make_repository(self, transaction: Transaction, name: RepositoryName) -> int:
+        await transaction.change(self._statements.put_repository, repository=name)
+        return int((await transaction.one(self._statements.repository_id, repository=name))[0])
 
-    def _link_blob(self, connection: sqlite3.Connection, name: RepositoryName, digest: Digest) -> None:
-        repository_id = self._find_repository(connection, name) or self._make_repository(connection, name)
-        change(connection, self._statements.link_blob, repository_id=repository_id, digest=digest)
-        self._reviews.wait(connection, ReviewKind.LINK, name, [digest])
+    async def _link_blob(self, transaction: Transaction, name: RepositoryName, digest: Digest) -> None:
+        repository_id = await self._find_repository(transaction, name) or await self._make_repository(transaction, name)
+        await transaction.change(self._statements.link_blob, repository_id=repository_id, digest=digest)
+        await self._reviews.wait(transaction, ReviewKind.LINK, name, [digest])
 
-    def _put_manifest(self, connection: sqlite3.Connection, repository_id: int, manifest: ManifestRecord) -> int:
+    async def _put_manifest(self, transaction: Transaction, repository_id: int, manifest: ManifestRecord) -> int:
         annotations = manifest.annotations
-        change(
-            connection,
+        await transaction.change(
             self._statements.put_manifest,
             repository_id=repository_id,
             digest=manifest.digest,
@@ -203,11 +201,11 @@ class Mutations:
             annotations=None if annotations is None else json.dumps(dict(annotations)).encode("ascii"),
             content=manifest.content,
         )
-        row = one(connection, self._statements.manifest_id, repository_id=repository_id, digest=manifest.digest)
+        row = await transaction.one(self._statements.manifest_id, repository_id=repository_id, digest=manifest.digest)
         return int(row[0])
 
-    def _check_references(
-        self, connection: sqlite3.Connection, repository_id: int | None, manifest: ManifestRecord
+    async def _check_references(
+        self, transaction: Transaction, repository_id: int | None, manifest: ManifestRecord
     ) -> None:
         """See that all blobs and children are there, with at most two questions however many there are.
 
@@ -218,24 +216,24 @@ class Mutations:
         if not missing:
             return
         if repository_id is not None:
-            missing -= self._among(connection, self._statements.linked_among, repository_id, missing)
+            missing -= await self._among(transaction, self._statements.linked_among, repository_id, missing)
             # What is needed as a blob is not found as a manifest.
             children = missing.intersection(manifest.children).difference(manifest.blobs)
             if children:
-                missing -= self._among(connection, self._statements.held_among, repository_id, children)
+                missing -= await self._among(transaction, self._statements.held_among, repository_id, children)
         if missing:
             raise ManifestBlobUnknown(missing)
 
-    @staticmethod
-    def _among(
-        connection: sqlite3.Connection, statement: Statement, repository_id: int, digests: set[Digest]
+    async def _among(
+        self, transaction: Transaction, statement: Statement, repository_id: int, digests: set[Digest]
     ) -> set[str]:
-        rows = every(connection, statement, repository_id=repository_id, texts=json.dumps(list(digests)))
+        texts = self._statements.texts(digests)
+        rows = await transaction.every(statement, repository_id=repository_id, texts=texts)
         return {digest for (digest,) in rows}
 
-    def _check_condition(
+    async def _check_condition(
         self,
-        connection: sqlite3.Connection,
+        transaction: Transaction,
         name: RepositoryName,
         digest: Digest,
         tags: Sequence[Tag],
@@ -247,8 +245,8 @@ class Mutations:
             PreconditionFailed: it does not hold.
         """
         outline_by_tag, outline_by_digest = self._statements.outline_by_tag, self._statements.outline_by_digest
-        current = [one(connection, outline_by_tag, repository=name, tag=tag) for tag in tags] or [
-            one(connection, outline_by_digest, repository=name, digest=digest)
+        current = [await transaction.one(outline_by_tag, repository=name, tag=tag) for tag in tags] or [
+            await transaction.one(outline_by_digest, repository=name, digest=digest)
         ]
         if not all(condition.holds(None if row is None else row[0]) for row in current):
             raise PreconditionFailed("the condition of the request does not hold")

@@ -1,0 +1,157 @@
+"""Verification and the scrub on a registry's tables. Each function runs within a transaction."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ferro_oci_server.backends.meta.database import Transaction
+from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
+from ferro_oci_server.backends.meta.reviews import ReviewMutations
+from ferro_oci_server.core.records import (
+    Blob,
+    Finding,
+    FindingKind,
+    InspectedBlob,
+    InspectedManifest,
+    ReviewKind,
+    ScrubCount,
+    StoredManifest,
+    Waste,
+)
+from ferro_oci_server.oci.digest import Digest
+from ferro_oci_server.oci.name import RepositoryName
+
+__all__ = ["InspectionMutations"]
+
+
+class InspectionMutations:
+    """The questions and the changes."""
+
+    def __init__(self, statements: InspectionStatements, reviews: ReviewMutations, clock: Callable[[], float]) -> None:
+        self._statements = statements
+        self._reviews = reviews
+        self._clock = clock
+
+    # Questions
+
+    async def blob(self, transaction: Transaction, digest: Digest) -> InspectedBlob | None:
+        """One blob."""
+        row = await transaction.one(self._statements.inspected_blob, digest=digest)
+        return None if row is None else _blob(row)
+
+    async def blobs(self, transaction: Transaction, after: str, limit: int) -> list[InspectedBlob]:
+        """A page of blobs."""
+        return [_blob(row) for row in await transaction.every(self._statements.blob_page, after=after, limit=limit)]
+
+    async def manifests(
+        self, transaction: Transaction, name: RepositoryName, after: str, limit: int
+    ) -> list[InspectedManifest]:
+        """A page of manifests, with what they refer to at the same time."""
+        rows = await transaction.every(self._statements.manifest_page, repository=name, after=after, limit=limit)
+        return [await self._manifest(transaction, name, row) for row in rows]
+
+    async def _manifest(self, transaction: Transaction, name: RepositoryName, row: Any) -> InspectedManifest:
+        manifest_id, repository_id, digest, media_type, size, subject, artifact_type, content = row
+        presence = await transaction.every(
+            self._statements.presence, manifest_id=manifest_id, repository_id=repository_id
+        )
+        return InspectedManifest(
+            repository=name,
+            stored=StoredManifest(Digest(digest), media_type, content),
+            size=size,
+            subject=subject and Digest(subject),
+            artifact_type=artifact_type,
+            references=frozenset(Digest(key) for key, _, _ in presence),
+            linked=frozenset(Digest(key) for key, linked, _ in presence if linked),
+            held=frozenset(Digest(key) for key, _, held in presence if held),
+        )
+
+    async def loose_rows(self, transaction: Transaction, limit: int) -> list[Finding]:
+        """Records that belong to nothing."""
+        findings: list[Finding] = []
+        for problem, statement in self._statements.loose_rows.items():
+            rows = await transaction.every(statement, limit=limit)
+            findings += [Finding(FindingKind.ROW, repository, key, problem) for repository, key in rows]
+        return findings
+
+    async def spares(self, transaction: Transaction, digest: Digest) -> list[Waste]:
+        """Bytes that can be brought back."""
+        rows = await transaction.every(self._statements.spares, digest=digest)
+        return [Waste(location, Digest(key), size) for location, key, size in rows]
+
+    async def known(self, transaction: Transaction, locations: Sequence[str]) -> set[str]:
+        """Those locations that something knows."""
+        texts = self._statements.texts(locations)
+        blobs = await transaction.every(self._statements.located_blobs, texts=texts)
+        trash = await transaction.every(self._statements.located_trash, texts=texts)
+        uploads = await transaction.every(self._statements.located_uploads, texts=texts)
+        return {location for (location,) in (*blobs, *trash, *uploads)}
+
+    async def scrub_count(self, transaction: Transaction) -> ScrubCount:
+        """What was scrubbed."""
+        cycles, blobs, size = await transaction.one(self._statements.scrub_total) or (0, 0, 0)
+        (suspects,) = await transaction.one(self._statements.suspects)
+        return ScrubCount(cycles, blobs, size, suspects)
+
+    async def is_resting(self, transaction: Transaction, interval: int) -> bool:
+        """Whether the next cycle of the scrub has not begun and should not yet."""
+        row = await transaction.one(self._statements.scrub)
+        # A clock that was set back ends the rest: a cycle too many does no harm.
+        return row is not None and row[1] is not None and 0 <= self._now() - row[1] < interval
+
+    # Changes
+
+    async def mark_blob(self, transaction: Transaction, blob: Blob, *, suspect: bool) -> bool:
+        """Set or lift the mark, if the blob is where it was."""
+        return await transaction.change(
+            self._statements.mark_blob,
+            digest=blob.digest,
+            location=blob.location,
+            is_suspect=int(suspect),
+        )
+
+    async def restore_blob(self, transaction: Transaction, blob: Blob, spare: Waste) -> bool:
+        """Swap the bytes of a blob for others that wait, if both are where they were."""
+        known = await self.blob(transaction, blob.digest)
+        if known is None or known.blob.location != blob.location:
+            return False
+        if not await self._reviews.take_waste(transaction, spare.location):
+            return False
+        damaged = Waste(known.blob.location, known.blob.digest, known.blob.size)
+        await self._reviews.waste(transaction, ReviewKind.SUPERSEDED, damaged)
+        return await transaction.change(
+            self._statements.move_blob,
+            digest=blob.digest,
+            location=blob.location,
+            spare=spare.location,
+            spare_size=spare.size,
+        )
+
+    async def trash_bytes(self, transaction: Transaction, waste: Waste) -> bool:
+        """Let bytes wait as trash, if nothing knows them."""
+        if await self.known(transaction, [waste.location]):
+            return False
+        await self._reviews.waste(transaction, ReviewKind.TRASH, waste)
+        return True
+
+    async def next_to_scrub(self, transaction: Transaction, limit: int, interval: int) -> list[InspectedBlob]:
+        """Move the scrub's place forward by a page; or, at the end, let it rest."""
+        if await self.is_resting(transaction, interval):
+            return []
+        await transaction.change(self._statements.begin_scrub)
+        (cursor, _) = await transaction.one(self._statements.scrub)
+        page = await self.blobs(transaction, cursor, limit)
+        if page:
+            size = sum(inspected.blob.size for inspected in page)
+            values = {"new_cursor": page[-1].blob.digest, "more_blobs": len(page), "more_bytes": size}
+            await transaction.change(self._statements.advance_scrub, **values)
+        else:
+            await transaction.change(self._statements.rest_scrub, now=self._now())
+        return page
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _blob(row: Any) -> InspectedBlob:
+    digest, size, location, checksum, suspect = row
+    return InspectedBlob(Blob(Digest(digest), size, location, checksum), bool(suspect))
