@@ -80,11 +80,8 @@ class InspectionMutations:
 
     async def known(self, transaction: Transaction, locations: Sequence[str]) -> set[str]:
         """Those locations that something knows."""
-        texts = self._statements.texts(locations)
-        blobs = await transaction.every(self._statements.located_blobs, texts=texts)
-        trash = await transaction.every(self._statements.located_trash, texts=texts)
-        uploads = await transaction.every(self._statements.located_uploads, texts=texts)
-        return {location for (location,) in (*blobs, *trash, *uploads)}
+        rows = await transaction.every(self._statements.known, texts=self._statements.texts(locations))
+        return {location for (location,) in rows}
 
     async def scrub_count(self, transaction: Transaction) -> ScrubCount:
         """What was scrubbed."""
@@ -95,8 +92,11 @@ class InspectionMutations:
     async def is_resting(self, transaction: Transaction, interval: int) -> bool:
         """Whether the next cycle of the scrub has not begun and should not yet."""
         row = await transaction.one(self._statements.scrub)
+        return row is not None and self._is_rest(row[1], interval)
+
+    def _is_rest(self, rested_at: int | None, interval: int) -> bool:
         # A clock that was set back ends the rest: a cycle too many does no harm.
-        return row is not None and row[1] is not None and 0 <= self._now() - row[1] < interval
+        return rested_at is not None and 0 <= self._now() - rested_at < interval
 
     # Changes
 
@@ -111,7 +111,8 @@ class InspectionMutations:
 
     async def restore_blob(self, transaction: Transaction, blob: Blob, spare: Waste) -> bool:
         """Swap the bytes of a blob for others that wait, if both are where they were."""
-        known = await self.blob(transaction, blob.digest)
+        row = await transaction.one(self._statements.held_blob, digest=blob.digest)
+        known = None if row is None else _blob(row)
         if known is None or known.blob.location != blob.location:
             return False
         if not await self._reviews.take_waste(transaction, spare.location):
@@ -135,10 +136,10 @@ class InspectionMutations:
 
     async def next_to_scrub(self, transaction: Transaction, limit: int, interval: int) -> list[InspectedBlob]:
         """Move the scrub's place forward by a page; or, at the end, let it rest."""
-        if await self.is_resting(transaction, interval):
-            return []
         await transaction.change(self._statements.begin_scrub)
-        (cursor, _) = await transaction.one(self._statements.scrub)
+        cursor, rested_at = await transaction.one(self._statements.held_scrub)
+        if self._is_rest(rested_at, interval):
+            return []
         page = await self.blobs(transaction, cursor, limit)
         if page:
             size = sum(inspected.blob.size for inspected in page)

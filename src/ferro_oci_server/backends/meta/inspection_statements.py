@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal_column, null, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, literal_column, null, select, union_all, update
 from sqlalchemy.engine import Dialect
 
 from ferro_oci_server.backends.meta.schema import (
@@ -74,12 +74,17 @@ class InspectionStatements(Compiler):
     def _prepare_pages(self) -> None:
         page = select(*_blob).where(blobs.c.digest > text("after")).order_by(blobs.c.digest).limit(number("limit"))
         self.inspected_blob = self.compile(select(*_blob).where(blobs.c.digest == text("digest")))
+        self.held_blob = self.compile(
+            select(*_blob).where(blobs.c.digest == text("digest")).with_for_update(key_share=True)
+        )
         self.blob_page = self.compile(page)
         self.manifest_page = self.compile(_manifest_page())
         self.presence = self.compile(_presence())
-        self.located_blobs = self.compile(select(blobs.c.location).where(self.is_one_of(blobs.c.location)))
-        self.located_trash = self.compile(select(trash.c.location).where(self.is_one_of(trash.c.location)))
-        self.located_uploads = self.compile(select(uploads.c.location).where(self.is_one_of(uploads.c.location)))
+        # All as of one time: a location goes from a session to a blob, and between blobs and trash.
+        located = (
+            select(table.c.location).where(self.is_one_of(table.c.location)) for table in (blobs, trash, uploads)
+        )
+        self.known = self.compile(union_all(*located))
         self.spares = self.compile(
             select(trash.c.location, trash.c.digest, trash.c.size).where(
                 trash.c.digest == text("digest"), trash.c.doomed == 0
@@ -120,7 +125,9 @@ class InspectionStatements(Compiler):
         )
 
     def _prepare_scrub(self) -> None:
-        self.scrub = self.compile(select(scrubs.c.cursor, scrubs.c.rested_at).where(scrubs.c.id == 1))
+        scrub = select(scrubs.c.cursor, scrubs.c.rested_at).where(scrubs.c.id == 1)
+        self.scrub = self.compile(scrub)
+        self.held_scrub = self.compile(scrub.with_for_update())
         self.scrub_total = self.compile(select(scrubs.c.cycles, scrubs.c.blobs, scrubs.c.bytes).where(scrubs.c.id == 1))
         self.suspects = self.compile(
             select(func.count()).select_from(blobs).where(blobs.c.suspect != literal_column("0"))

@@ -61,13 +61,19 @@ class SqlRegistryMeta:
         self, name: RepositoryName, reference: Reference, *, lease: bool = False
     ) -> ManifestInfo | None:
         """The same without its content; with ``lease``, its review begins to wait anew."""
+        by_tag, by_digest = self._statements.outline_by_tag, self._statements.outline_by_digest
+        if lease:
+            by_tag, by_digest = self._statements.leased_by_tag, self._statements.leased_by_digest
         if isinstance(reference, Digest):
-            row = await self._database.one(self._statements.outline_by_digest, repository=name, digest=reference)
+            row = await self._database.one(by_digest, repository=name, digest=reference)
         else:
-            row = await self._database.one(self._statements.outline_by_tag, repository=name, tag=reference)
-        if row is None or (lease and not await self._lease(ReviewKind.MANIFEST, name, Digest(row[0]))):
+            row = await self._database.one(by_tag, repository=name, tag=reference)
+        if row is None:
             return None
-        return ManifestInfo(Digest(row[0]), row[1], row[2])
+        digest, media_type, size, *has_waited = row
+        if has_waited and has_waited[0] and not await self._lease(ReviewKind.MANIFEST, name, Digest(digest)):
+            return None
+        return ManifestInfo(Digest(digest), media_type, size)
 
     async def put_manifest(
         self,
@@ -113,7 +119,7 @@ class SqlRegistryMeta:
         values = {"repository": name, "subject": subject, "after": _plain(after), "limit": limit}
         if artifact_type is None:
             rows = await self._database.every(self._statements.referrer_page, **values)
-        elif artifact_type.isascii():
+        elif _plain(artifact_type) == artifact_type:
             rows = await self._database.every(
                 self._statements.referrer_page_of_type, artifact_type=artifact_type, **values
             )
@@ -127,15 +133,17 @@ class SqlRegistryMeta:
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
-        row = await self._database.one(self._statements.linked_blob, repository=name, digest=digest)
-        if row is None or (lease and not await self._lease(ReviewKind.LINK, name, digest)):
+        statement = self._statements.leased_blob if lease else self._statements.linked_blob
+        row = await self._database.one(statement, repository=name, digest=digest)
+        if row is None:
             return None
-        return Blob(digest, *row)
+        size, location, checksum, *has_waited = row
+        if has_waited and has_waited[0] and not await self._lease(ReviewKind.LINK, name, digest):
+            return None
+        return Blob(digest, size, location, checksum)
 
     async def _lease(self, kind: ReviewKind, name: RepositoryName, digest: Digest) -> bool:
-        """Put the review off, if it has waited for a while; tell whether it is still there."""
-        if await self._database.one(self._review_statements.has_waited, kind=kind, repository=name, key=digest) is None:
-            return True
+        """Put a review off that has waited for a while; tell whether what it is of is still there."""
         return await self._database.run(self._reviews.lease, kind, name, digest)
 
     async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
@@ -264,8 +272,10 @@ class SqlRegistryMeta:
 
 
 def _plain(position: str) -> str:
-    """A place in the order of names that databases take: names are ASCII, and this sorts alike among them."""
+    """A place in the order of names that databases take: names are of plain ASCII, and this sorts alike among them."""
     for index, character in enumerate(position):
+        if character == "\0":
+            return position[:index]
         if not character.isascii():
             return position[:index] + "\x7f"
     return position
