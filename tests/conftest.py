@@ -17,6 +17,7 @@ from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.testing.client import AsgiClient
+from support.postgres import PostgresServer, postgres_server
 
 BackendPair = Callable[..., AppState]
 
@@ -41,6 +42,8 @@ def _blocking_fails() -> Iterator[None]:
             # Metadata is read on the loop: such a read takes less time than handing it to a thread.
             if name.startswith("sqlite3."):
                 function.deactivate()
+            # Whoever opens a connection looks for a file of passwords and for certificates.
+            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
         yield
 
 
@@ -50,6 +53,25 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("empty") / "registry.db"
     asyncio.run(SqliteRegistryMeta(path).close())
     return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started once for all tests that need it."""
+    memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with TemporaryDirectory(prefix="ferro-test-", dir=memory) as path:
+        # It runs as another user.
+        Path(path).chmod(0o711)
+        with postgres_server(Path(path) / "postgres") as server:
+            server.make_registry()
+            yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """A database with all tables, and nothing in them."""
+    postgres.empty("registry")
+    return postgres.url("registry")
 
 
 @pytest.fixture

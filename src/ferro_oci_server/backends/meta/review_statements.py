@@ -1,6 +1,6 @@
 """The statements of garbage collection, built and compiled like all others."""
 
-from sqlalchemy import Insert, and_, delete, func, select, true, update
+from sqlalchemy import Insert, and_, delete, func, literal_column, select, true, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
@@ -32,6 +32,8 @@ class ReviewStatements(Compiler):
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         self._prepare_reviews()
+        if dialect.name == "postgresql":
+            self._prepare_claim()
         self._prepare_clock()
         self._prepare_questions()
         self._prepare_removals()
@@ -73,6 +75,23 @@ class ReviewStatements(Compiler):
             keys = [reviews.c.kind, reviews.c.repository, reviews.c.key]
             return review.on_conflict_do_update(index_elements=keys, set_={"id": review.excluded.id})
         return review.prefix_with("OR REPLACE")
+
+    def _prepare_claim(self) -> None:
+        """Where several processes review at the same time, each takes what none of the others is taking."""
+        due = (
+            select(reviews.c.id)
+            .where(reviews.c.kind == text("kind"), reviews.c.id <= number("due"))
+            .order_by(reviews.c.id)
+            .limit(number("limit"))
+            .with_for_update(skip_locked=True)
+            .subquery("due")
+        )
+        self.claim = self.compile(
+            update(reviews)
+            .where(reviews.c.id == due.c.id)
+            .values(id=literal_column("DEFAULT"))
+            .returning(due.c.id, reviews.c.id, reviews.c.repository, reviews.c.key)
+        )
 
     def _prepare_clock(self) -> None:
         self.last_tick = self.compile(

@@ -139,11 +139,16 @@ class ReviewMutations:
         self, transaction: Transaction, kind: ReviewKind, age: int, limit: int
     ) -> Sequence[tuple[int, str, str]]:
         """The number, the repository and the key of reviews that have waited for ``age`` milliseconds."""
+        due = await self._due(transaction, age)
+        return await transaction.every(self._statements.oldest, kind=kind, due=due, limit=limit)
+
+    async def _due(self, transaction: Transaction, age: int) -> int:
+        """The number of the last review that has waited for ``age`` milliseconds."""
         row = await transaction.one(self._statements.last_tick)
         if row is None:
-            return []
+            return 0
         (due,) = await transaction.one(self._statements.due, at=row[2] - age)
-        return await transaction.every(self._statements.oldest, kind=kind, due=due or 0, limit=limit)
+        return due or 0
 
     # Reviews
 
@@ -198,6 +203,18 @@ class ReviewMutations:
         due = await self.oldest(transaction, kind, age, limit)
         found = [await self.doom_one(transaction, number, location) for number, _, location in due]
         return [waste for waste in found if waste is not None]
+
+    async def claim(
+        self, transaction: Transaction, kind: ReviewKind, age: int, limit: int
+    ) -> Sequence[tuple[int, str, str]]:
+        """Reviews that are due, oldest first, and that no other process is claiming: they wait anew.
+
+        So no other process finds them due, unless this one has not settled them when they are due again. Each has the
+        number that it has from now on.
+        """
+        due = await self._due(transaction, age)
+        rows = await transaction.every(self._statements.claim, kind=kind, due=due, limit=limit)
+        return [(number, repository, key) for _, number, repository, key in sorted(map(tuple, rows))]
 
     async def doom_one(self, transaction: Transaction, number: int, location: str) -> Waste | None:
         """Bytes that cannot be brought back from now on; ``None`` where they have been, and wait no longer."""
