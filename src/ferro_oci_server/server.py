@@ -14,8 +14,9 @@ import resource
 import shutil
 import signal
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
@@ -27,8 +28,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from ferro_oci_server.api.access_log import log_exchange
+from ferro_oci_server.api.access_log import AccessLog
 from ferro_oci_server.api.app import Receive, Router, Scope, Send, router
+from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
@@ -77,9 +79,8 @@ def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
     return FsBlobStore(folder), SqliteRegistryMeta(folder / DATABASE)
 
 
-def build_app(config: Config) -> Router:
-    """The application that the command serves: the API, the probes, and metrics and access log where wanted."""
-    observers = [log_exchange] if config.access_log else []
+def build_app(config: Config, observers: Iterable[Observer] = ()) -> Router:
+    """The application that the command serves: the API, the probes, and metrics where wanted."""
     app = router(open_state(config), observers=observers, limits=limits_of(config)).merge(probe_routes())
     if config.metrics:
         # Its library decides when it is imported whether workers share their numbers.
@@ -133,19 +134,24 @@ def _load(config: Config) -> "_Worker":
     # Many systems give a process 1024 open files and let it have more: connections and blobs need one each.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return _Worker(build_app(config), config.response_idle_seconds)
+    # At the level of its lines, like any other log.
+    is_logged = config.access_log and config.log_level in ("debug", "info")
+    access_log = AccessLog(sys.stderr.fileno()) if is_logged else None
+    app = build_app(config, [access_log] if access_log else [])
+    return _Worker(app, config.response_idle_seconds, access_log)
 
 
 class _Worker:
-    """An application, and a deadline that its server does not have.
+    """An application with its access log, and a deadline that its server does not have.
 
     What the server has taken over to send, it keeps until it is taken off its hands: a connection whose peer is there
     and does not read would last for ever. The system can end it, if it is told to; the listening socket hands that
     on to its connections.
     """
 
-    def __init__(self, app: Router, idle_seconds: int) -> None:
+    def __init__(self, app: Router, idle_seconds: int, access_log: AccessLog | None) -> None:
         self._app = app
+        self._access_log = access_log
         self._idle_milliseconds = idle_seconds * 1000
         self._is_told = False
 
@@ -154,7 +160,17 @@ class _Worker:
         if not self._is_told and scope["type"] == "http":
             self._is_told = True
             self._tell_system()
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._flushing(send) if scope["type"] == "lifespan" else send)
+
+    def _flushing(self, send: Send) -> Send:
+        """``send``, but nothing is left in the access log when it says that all is over."""
+
+        async def flush_and_send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "lifespan.shutdown.complete" and self._access_log is not None:
+                await self._access_log.close()
+            await send(message)
+
+        return flush_and_send
 
     def _tell_system(self) -> None:
         for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 (only the names, which are numbers)

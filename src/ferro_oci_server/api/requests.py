@@ -63,13 +63,29 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 class Request:
     """One request. ``name`` and ``tail`` are what stands in the places of its path's pattern, undecoded."""
 
-    __slots__ = ("_limits", "_receive", "_scope", "headers", "method", "name", "received", "stalled", "tail")
+    __slots__ = (
+        "_limits",
+        "_receive",
+        "_scope",
+        "headers",
+        "method",
+        "name",
+        "path",
+        "received",
+        "root",
+        "stalled",
+        "tail",
+    )
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, limits: Limits) -> None:
         self._scope = scope
         self._limits = limits
         self._receive = receive
         self.method: str = scope["method"]
+        self.root = _root_of(scope)
+        """The path where the application is mounted, encoded; empty as a rule."""
+        self.path = _path_of(scope).removeprefix(self.root)
+        """The undecoded path below that place."""
         self.name = ""
         self.tail = ""
         self.received = 0
@@ -92,33 +108,22 @@ class Request:
         if len(self.path) + len(scope["query_string"]) > _MAX_TARGET:
             raise TargetTooLong("the path and the query are too long")
         lines = scope["headers"]
-        if len(lines) > _MAX_HEADERS or sum(len(key) + len(value) for key, value in lines) > _MAX_HEADER_BYTES:
-            raise RequestTooLarge("there are too many headers")
+        size = 0
         for key, value in lines:
+            size += len(key) + len(value)
             if key in headers:
                 if key in _ONCE:
                     raise RequestInvalid("a header that may be there once is there twice")
                 value = headers[key] + b", " + value  # noqa: PLW2901
             headers[key] = value
+        if len(lines) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+            raise RequestTooLarge("there are too many headers")
         host = headers.get(b"host")
         if host is None or _HOST.fullmatch(host) is None:
             raise RequestInvalid("there must be one Host")
         if len(headers.get(b"authorization", b"")) > _MAX_AUTHORIZATION:
             raise RequestTooLarge("Authorization is too long")
         _check_framing(headers, scope["http_version"])
-
-    @property
-    def path(self) -> str:
-        """The undecoded path below the place where the application is mounted."""
-        raw: bytes | None = self._scope.get("raw_path")
-        # A server need not give the path as it came; then it is as if it had come in its plainest form.
-        path = quote(self._scope["path"], safe=_PATH) if raw is None else raw.decode("latin-1").partition("?")[0]
-        return path.removeprefix(self.root)
-
-    @property
-    def root(self) -> str:
-        """The path where the application is mounted, encoded; empty as a rule."""
-        return quote(self._scope.get("root_path", ""), safe=_PATH).rstrip("/")
 
     @property
     def has_own_connection(self) -> bool:
@@ -355,6 +360,17 @@ _ONCE = frozenset(
         b"transfer-encoding",
     }
 )
+
+
+def _root_of(scope: Mapping[str, Any]) -> str:
+    root = scope.get("root_path")
+    return quote(root, safe=_PATH).rstrip("/") if root else ""
+
+
+def _path_of(scope: Mapping[str, Any]) -> str:
+    raw: bytes | None = scope.get("raw_path")
+    # A server need not give the path as it came; then it is as if it had come in its plainest form.
+    return quote(scope["path"], safe=_PATH) if raw is None else raw.decode("latin-1").partition("?")[0]
 
 
 def _check_framing(headers: Mapping[bytes, bytes], version: str) -> None:
