@@ -188,7 +188,7 @@ class Mutations:
 
     async def _put_manifest(self, transaction: Transaction, repository_id: int, manifest: ManifestRecord) -> int:
         annotations = manifest.annotations
-        await transaction.change(
+        row = await transaction.one(
             self._statements.put_manifest,
             repository_id=repository_id,
             digest=manifest.digest,
@@ -201,7 +201,6 @@ class Mutations:
             annotations=None if annotations is None else json.dumps(dict(annotations)).encode("ascii"),
             content=manifest.content,
         )
-        row = await transaction.one(self._statements.manifest_id, repository_id=repository_id, digest=manifest.digest)
         return int(row[0])
 
     async def _check_references(

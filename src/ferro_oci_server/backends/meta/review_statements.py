@@ -16,7 +16,7 @@ from ferro_oci_server.backends.meta.schema import (
     trash,
     uploads,
 )
-from ferro_oci_server.backends.meta.statements import UPLOAD, Compiler, number, text
+from ferro_oci_server.backends.meta.statements import THE_REPOSITORY, UPLOAD, Compiler, number, text
 
 __all__ = ["ReviewStatements"]
 
@@ -105,7 +105,7 @@ class ReviewStatements(Compiler):
         self.tagged_digest = self.compile(
             select(manifests.c.digest)
             .join(tags, tags.c.manifest_id == manifests.c.id)
-            .where(tags.c.repository_id == number("repository_id"), tags.c.name == text("tag"))
+            .where(tags.c.repository_id == THE_REPOSITORY, tags.c.name == text("tag"))
         )
         self.references = self.compile(
             select(manifest_references.c.digest).where(manifest_references.c.manifest_id == number("manifest_id"))

@@ -103,10 +103,7 @@ class ReviewMutations:
 
     async def untag(self, transaction: Transaction, name: RepositoryName, tags: Iterable[str]) -> None:
         """Let the manifests that tags point at wait: the tags are about to be moved or removed."""
-        repository_id = await self._repository_id(transaction, name)
-        rows = [
-            await transaction.one(self._statements.tagged_digest, repository_id=repository_id, tag=tag) for tag in tags
-        ]
+        rows = [await transaction.one(self._statements.tagged_digest, repository=name, tag=tag) for tag in tags]
         await self.wait(transaction, ReviewKind.MANIFEST, name, [row[0] for row in rows if row is not None])
 
     # The registry's own clock

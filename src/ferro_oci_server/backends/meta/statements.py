@@ -37,7 +37,7 @@ from ferro_oci_server.backends.meta.schema import (
     uploads,
 )
 
-__all__ = ["UPLOAD", "Compiler", "Statement", "Statements", "number", "text"]
+__all__ = ["THE_REPOSITORY", "UPLOAD", "Compiler", "Statement", "Statements", "number", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,9 @@ UPLOAD = (
 """What makes up an upload session, besides its repository and its id."""
 
 _in_repository = repositories.c.name == text("repository")
-_the_repository = select(repositories.c.id).where(_in_repository).scalar_subquery()
+THE_REPOSITORY = select(repositories.c.id).where(_in_repository).scalar_subquery()
+"""The number of the repository whose name is the parameter ``repository``."""
+
 _the_session = and_(uploads.c.id == text("id"), uploads.c.repository == text("repository"))
 _blob = (blobs.c.size, blobs.c.location, blobs.c.checksum)
 _unmoved_session = and_(_the_session, uploads.c.offset == number("offset"))
@@ -221,12 +223,6 @@ class Statements(Compiler):
         )
         self.linked_among = self.compile(linked)
         self.held_among = self.compile(held)
-        self.manifest_id = self.compile(
-            select(manifests.c.id).where(
-                manifests.c.repository_id == number("repository_id"),
-                manifests.c.digest == text("digest"),
-            )
-        )
         given = [column.name for column in manifests.c if column is not manifests.c.id]
         manifest = self.insert(manifests).values({name: bindparam(name) for name in given}).inline()
         self.put_manifest = self.compile(
@@ -234,7 +230,7 @@ class Statements(Compiler):
                 index_elements=[manifests.c.repository_id, manifests.c.digest],
                 # All of it, though it should be what is there: if that is damaged, this repairs it.
                 set_={name: manifest.excluded[name] for name in given if name not in ("repository_id", "digest")},
-            )
+            ).returning(manifests.c.id)
         )
         self.put_reference = self.compile(self.insert(manifest_references).on_conflict_do_nothing())
         tag = self.insert(tags)
@@ -245,7 +241,7 @@ class Statements(Compiler):
             )
         )
         self.delete_tag = self.compile(
-            delete(tags).where(tags.c.repository_id == _the_repository, tags.c.name == text("tag"))
+            delete(tags).where(tags.c.repository_id == THE_REPOSITORY, tags.c.name == text("tag"))
         )
 
     def _prepare_blobs(self) -> None:
