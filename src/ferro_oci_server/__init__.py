@@ -27,6 +27,7 @@ from ferro_oci_server.core.ports import (
     StagedUpload,
     StoreCorrupted,
     StoreError,
+    StoreFull,
     StoreUnavailable,
     UploadBusy,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "StagedUpload",
     "StoreCorrupted",
     "StoreError",
+    "StoreFull",
     "StoreUnavailable",
     "StoredManifest",
     "Tag",
