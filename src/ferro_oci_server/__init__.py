@@ -31,6 +31,7 @@ from ferro_oci_server.core.ports import (
     StoreUnavailable,
     UploadBusy,
 )
+from ferro_oci_server.core.quota import Quota, Resource, Usage
 from ferro_oci_server.core.records import (
     Blob,
     Condition,
@@ -77,9 +78,11 @@ __all__ = [
     "MissingReferences",
     "OciError",
     "OciErrorCode",
+    "Quota",
     "Reference",
     "RegistryMeta",
     "RepositoryName",
+    "Resource",
     "Router",
     "SqliteRegistryMeta",
     "StagedBytes",
@@ -94,6 +97,7 @@ __all__ = [
     "UploadBusy",
     "UploadId",
     "UploadSession",
+    "Usage",
     "metrics_routes",
     "probe_routes",
     "router",

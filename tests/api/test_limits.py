@@ -256,26 +256,9 @@ async def test_sessions_that_others_have_opened_are_counted(state: AppState) -> 
 
 
 async def test_without_a_limit_there_may_be_any_number(state: AppState) -> None:
-    push = pushing(state, max_open_uploads=0, max_concurrent_requests=0, max_blob_bytes=0)
+    push = pushing(state, max_open_uploads=0, max_concurrent_requests=0)
     for _ in range(10):
         await push.session()
-
-
-@pytest.mark.parametrize("body", [b"12345", [b"123", b"45"]], ids=["announced", "in pieces"])
-async def test_a_blob_too_large_is_refused(state: AppState, body: Any) -> None:
-    push = pushing(state, max_blob_bytes=4)
-    location = await push.session()
-    reply = await push.client.request("PATCH", location, body=body)
-    assert (reply.status, codes(reply)) == (413, ["SIZE_INVALID"])
-    assert (await push.client.request("GET", location)).header("range") == "0-0"
-    reply = await push.client.request("POST", f"/v2/{NAME}/blobs/uploads/?digest={Digest.of(b'12345')}", body=body)
-    assert reply.status == 413
-    await push.blob(b"1234")
-
-
-async def test_a_manifest_may_be_larger_than_a_blob(state: AppState) -> None:
-    await Pushing(AsgiClient(router(state))).content(IMAGE)
-    assert (await pushing(state, max_blob_bytes=4).manifest(IMAGE, "v1")).status == 201
 
 
 async def test_an_authorization_of_16_kib_is_read_and_a_longer_one_is_not(state: AppState) -> None:

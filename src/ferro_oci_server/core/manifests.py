@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import RegistryMeta, StoreCorrupted
+from ferro_oci_server.core.quota import Quotas
 from ferro_oci_server.core.records import Condition, ManifestInfo, ManifestRecord, StoredManifest
 from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import DigestInvalid, ManifestUnknown
@@ -24,8 +25,9 @@ _LARGE = 64 * 1024
 class Manifests:
     """Reads, takes in and removes manifests."""
 
-    def __init__(self, meta: RegistryMeta, missing_references: MissingReferences) -> None:
+    def __init__(self, meta: RegistryMeta, missing_references: MissingReferences, quotas: Quotas) -> None:
         self._meta = meta
+        self._quotas = quotas
         self._missing_references = missing_references
 
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
@@ -76,12 +78,14 @@ class Manifests:
             ManifestInvalid: the content is no manifest, or not of ``content_type``.
             ManifestBlobUnknown: it refers to what the repository does not hold, and that is not allowed there.
             PreconditionFailed: the condition does not hold.
+            QuotaExceeded: the repository has as many manifests or tags as it may.
         """
         if len(content) > _LARGE:
             record = await asyncio.to_thread(_read, reference, content, content_type)
         else:
             record = _read(reference, content, content_type)
         named = (reference, *tags) if isinstance(reference, Tag) else tags
+        await self._quotas.admit_manifest(name, record.digest, named)
         allow_missing = self._missing_references.allowed_in(name)
         await self._meta.put_manifest(name, record, named, allow_missing=allow_missing, condition=condition)
         return record
@@ -98,6 +102,7 @@ class Manifests:
             found = await self._meta.delete_tag(name, reference)
         if not found:
             raise _unknown()
+        self._quotas.doubt(name)
 
 
 def _read(reference: Reference, content: bytes, content_type: str | None) -> ManifestRecord:

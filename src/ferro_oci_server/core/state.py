@@ -13,6 +13,7 @@ from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.manifests import Manifests
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
+from ferro_oci_server.core.quota import Quota, Quotas
 from ferro_oci_server.core.records import Collected, Finding, ScrubCount, Verdict
 from ferro_oci_server.core.referrers import Referrers
 from ferro_oci_server.core.scrubber import Scrub, Scrubber
@@ -40,6 +41,7 @@ class AppState:
         missing_references: MissingReferences | None = None,
         grace: Grace | None = None,
         scrub: Scrub | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._blob_store = blob_store
         self._registry_meta = registry_meta
@@ -47,9 +49,10 @@ class AppState:
         self._inspection = registry_meta if isinstance(registry_meta, Inspection) else None
         integrity = Integrity(blob_store, self._inspection)
         missing_references = missing_references or MissingReferences()
-        self.blobs = Blobs(blob_store, registry_meta, integrity)
-        self.uploads = Uploads(blob_store, registry_meta)
-        self.manifests = Manifests(registry_meta, missing_references)
+        quotas = Quotas(quota or Quota(), registry_meta)
+        self.blobs = Blobs(blob_store, registry_meta, integrity, quotas)
+        self.uploads = Uploads(blob_store, registry_meta, quotas)
+        self.manifests = Manifests(registry_meta, missing_references, quotas)
         self.tags = Tags(registry_meta)
         self.referrers = Referrers(registry_meta)
         self.catalog = Catalog(registry_meta)

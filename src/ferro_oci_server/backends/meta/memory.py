@@ -11,6 +11,7 @@ from heapq import nsmallest
 
 from ferro_oci_server.backends.meta.memory_repository import Repository, SortedSet, references
 from ferro_oci_server.backends.meta.memory_reviews import ReviewQueue
+from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
@@ -410,6 +411,15 @@ class InMemoryRegistryMeta:
     async def scrub_count(self) -> ScrubCount:
         """What the scrub has done, and what must be pushed again."""
         return replace(self._scrub, suspects=len(self._suspects))
+
+    async def usage(self, name: RepositoryName, resource: Resource) -> int:
+        """How much of something a repository has."""
+        repository = self._find(name)
+        if resource is Resource.TAGS:
+            return len(repository.tags)
+        if resource is Resource.MANIFESTS:
+            return len(repository.manifests)
+        return sum(self._blobs[digest].size for digest in repository.blobs - self._suspects)
 
     async def count_uploads(self) -> int:
         """How many sessions are open."""

@@ -33,7 +33,9 @@ from ferro_oci_server.backends.meta.sqlite_mutations import Mutations
 from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
 from ferro_oci_server.backends.meta.statements import Statement, Statements
+from ferro_oci_server.backends.meta.usage_statements import UsageStatements
 from ferro_oci_server.core.ports import StoreUnavailable
+from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
@@ -84,6 +86,7 @@ class SqliteRegistryMeta:
         self._reviews = ReviewMutations(self._review_statements)
         self._mutations = Mutations(self._statements, self._reviews, clock)
         self._inspection = InspectionMutations(InspectionStatements(dialect), self._reviews, clock)
+        self._usage_statements = UsageStatements(dialect)
         self._path = path
         prepare(path)
         self._reader = _open(path, READ_PATIENCE)
@@ -276,16 +279,26 @@ class SqliteRegistryMeta:
 
     async def inspect_rows(self, limit: int) -> list[Finding]:
         """What is wrong with the file, and records that belong to nothing; everything is read for it, in a thread."""
+        return await self._ask_apart(lambda connection: self._inspection.loose_rows(connection, limit))
 
-        def look() -> list[Finding]:
+    async def usage(self, name: RepositoryName, resource: Resource) -> int:
+        """How much of something a repository has, counted in a thread."""
+        statement = self._usage_statements.of(resource)
+        (count,) = await self._ask_apart(lambda connection: one(connection, statement, repository=name))
+        return int(count)
+
+    async def _ask_apart(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """Ask in a thread, on a connection of its own: for what takes long."""
+
+        def ask() -> Answer:
             connection = connect(self._path, READ_PATIENCE)
             try:
-                return self._inspection.loose_rows(connection, limit)
+                return question(connection)
             finally:
                 connection.close()
 
         try:
-            return await asyncio.to_thread(look)
+            return await asyncio.to_thread(ask)
         except sqlite3.Error as error:
             raise translated(error) from error
 
