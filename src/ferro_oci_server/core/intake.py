@@ -7,11 +7,11 @@ While one batch is hashed in one thread and written by the store in another, the
 about three batches in memory, whatever its size.
 """
 
-import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from ferro_oci_server.core.fingerprint import Fingerprint
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.oci.errors import SizeInvalid
 from ferro_oci_server.oci.ranges import ContentRange
 
@@ -20,9 +20,6 @@ __all__ = ["ClientVanished", "Intake", "Room"]
 # Large enough that a hop to a thread (some 50 us) is small beside hashing it (140 us), and small enough for hundreds
 # of uploads at once.
 _BATCH = 256 * 1024
-
-# Hashing this much takes less time than the hop.
-_SMALL = 32 * 1024
 
 
 Room = Callable[[int], Awaitable[int]]
@@ -49,11 +46,13 @@ class Intake:
         pieces: AsyncIterator[bytes],
         fingerprint: Fingerprint | None,
         content_range: ContentRange | None,
+        hashing: Hashing,
         room: Room = _any_room,
         announced: int = 0,
     ) -> None:
         self.fingerprint = fingerprint
         self.vanished = False
+        self._hashing = hashing
         self._expected = content_range.length if content_range else None
         self._announced = max(announced, self._expected or 0)
         self._room = room
@@ -84,7 +83,7 @@ class Intake:
         while batch is not None:
             if hashing:
                 await hashing
-            hashing = self._hash(batch)
+            hashing = self._hashing.update(self.fingerprint, batch) if self.fingerprint else None
             yield batch
             batch = await anext(self._batches, None)
         if hashing:
@@ -118,14 +117,6 @@ class Intake:
             self.vanished = True
         if gathered:
             yield bytes(gathered)
-
-    def _hash(self, batch: bytes) -> asyncio.Future[None] | None:
-        if self.fingerprint is None:
-            return None
-        if len(batch) <= _SMALL:
-            self.fingerprint.update(batch)
-            return None
-        return asyncio.get_running_loop().run_in_executor(None, self.fingerprint.update, batch)
 
     def _count(self, size: int) -> None:
         self._received += size

@@ -3,9 +3,9 @@
 Spec: end-3, end-7a, end-7b, end-9.
 """
 
-import asyncio
 from collections.abc import Sequence
 
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import RegistryMeta, StoreCorrupted
 from ferro_oci_server.core.quota import Quotas
@@ -25,8 +25,11 @@ _LARGE = 64 * 1024
 class Manifests:
     """Reads, takes in and removes manifests."""
 
-    def __init__(self, meta: RegistryMeta, missing_references: MissingReferences, quotas: Quotas) -> None:
+    def __init__(
+        self, meta: RegistryMeta, missing_references: MissingReferences, quotas: Quotas, hashing: Hashing
+    ) -> None:
         self._meta = meta
+        self._hashing = hashing
         self._quotas = quotas
         self._missing_references = missing_references
 
@@ -42,7 +45,7 @@ class Manifests:
             raise _unknown()
         content, algorithm = manifest.content, manifest.digest.algorithm
         large = len(content) > _LARGE
-        digest = await asyncio.to_thread(Digest.of, content, algorithm) if large else Digest.of(content, algorithm)
+        digest = await self._hashing.run(Digest.of, content, algorithm) if large else Digest.of(content, algorithm)
         if digest != manifest.digest:
             raise StoreCorrupted(f"the content of manifest {manifest.digest} in {name} is damaged")
         return manifest
@@ -81,7 +84,7 @@ class Manifests:
             QuotaExceeded: the repository has as many manifests or tags as it may.
         """
         if len(content) > _LARGE:
-            record = await asyncio.to_thread(_read, reference, content, content_type)
+            record = await self._hashing.run(_read, reference, content, content_type)
         else:
             record = _read(reference, content, content_type)
         named = (reference, *tags) if isinstance(reference, Tag) else tags

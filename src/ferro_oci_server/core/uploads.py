@@ -14,7 +14,6 @@
 Spec: end-4a, end-4b, end-4c, end-5, end-6, end-13, end-14.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -22,6 +21,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from ferro_oci_server.core.fingerprint import Fingerprint
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.intake import Intake, Room
 from ferro_oci_server.core.ports import (
     BlobStore,
@@ -47,10 +47,13 @@ _MAX_FINGERPRINTS = 10_000
 class Uploads:
     """Starts, feeds, completes and cancels upload sessions."""
 
-    def __init__(self, store: BlobStore, meta: RegistryMeta, quotas: Quotas | None = None) -> None:
+    def __init__(
+        self, store: BlobStore, meta: RegistryMeta, quotas: Quotas | None = None, hashing: Hashing | None = None
+    ) -> None:
         self._store = store
         self._meta = meta
         self._quotas = quotas or Quotas(Quota(), meta)
+        self._hashing = hashing or Hashing()
         self._fingerprints: OrderedDict[UploadId, Fingerprint] = OrderedDict()
 
     @property
@@ -97,7 +100,7 @@ class Uploads:
         async with self._claim(name, upload) as (session, staged):
             _check_order(session, content_range)
             fingerprint = self._fingerprint(session, session.algorithm)
-            intake = Intake(pieces, fingerprint, content_range, self._room(session), announced)
+            intake = Intake(pieces, fingerprint, content_range, self._hashing, self._room(session), announced)
             advanced = await self._advance(session, await _stage(staged, session, intake), intake)
         intake.finish()
         return advanced
@@ -124,7 +127,8 @@ class Uploads:
             if session.location != location:
                 _check_order(session, content_range)
                 fingerprint = self._fingerprint(session, digest.algorithm)
-                intake = Intake(pieces, fingerprint, content_range, self._room(session, digest), announced)
+                room = self._room(session, digest)
+                intake = Intake(pieces, fingerprint, content_range, self._hashing, room, announced)
                 sealed = await self._seal(session, staged, intake, digest, location)
             await staged.commit(sealed.staged, digest)
             blob = Blob(digest, sealed.offset, location, sealed.checksum)
@@ -141,7 +145,7 @@ class Uploads:
         if intake.vanished:
             await self._advance(session, kept, intake)
             intake.finish()
-        found, checksum = await _identify(staged, session, kept, intake, digest.algorithm)
+        found, checksum = await self._identify(staged, session, kept, intake, digest.algorithm)
         if found != digest:
             await self.cancel(session.repository, session.id)
             raise DigestInvalid("the uploaded bytes have another digest")
@@ -150,6 +154,21 @@ class Uploads:
         if not await self._meta.advance_upload(session, sealed):
             raise _unknown()
         return sealed
+
+    async def _identify(
+        self, staged: StagedUpload, session: UploadSession, kept: StagedBytes, intake: Intake, algorithm: Algorithm
+    ) -> tuple[Digest, str | None]:
+        """Digest and checksum of all staged bytes, from the first source that has them."""
+        fingerprint = intake.fingerprint
+        if fingerprint is None:
+            unchanged = kept.size == session.offset
+            if unchanged and session.digest is not None and session.digest.algorithm is algorithm:
+                return session.digest, session.checksum
+            fingerprint = Fingerprint(algorithm)
+            async for piece in staged.read(kept):
+                if (hashing := self._hashing.update(fingerprint, piece)) is not None:
+                    await hashing
+        return fingerprint.digest(), fingerprint.checksum()
 
     async def push(
         self, name: RepositoryName, digest: Digest, pieces: AsyncIterator[bytes], announced: int = 0
@@ -255,21 +274,6 @@ async def _stage(staged: StagedUpload, session: UploadSession, intake: Intake) -
         return session.staged
     async with aclosing(intake.pieces()) as pieces:
         return await staged.append(session.staged, pieces)
-
-
-async def _identify(
-    staged: StagedUpload, session: UploadSession, kept: StagedBytes, intake: Intake, algorithm: Algorithm
-) -> tuple[Digest, str | None]:
-    """Digest and checksum of all staged bytes, from the first source that has them."""
-    fingerprint = intake.fingerprint
-    if fingerprint is None:
-        unchanged = kept.size == session.offset
-        if unchanged and session.digest is not None and session.digest.algorithm is algorithm:
-            return session.digest, session.checksum
-        fingerprint = Fingerprint(algorithm)
-        async for piece in staged.read(kept):
-            await asyncio.to_thread(fingerprint.update, piece)
-    return fingerprint.digest(), fingerprint.checksum()
 
 
 def _check_order(session: UploadSession, content_range: ContentRange | None) -> None:

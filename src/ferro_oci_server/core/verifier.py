@@ -129,7 +129,7 @@ class Verifier:
         while page := await self._inspection.inspect_manifests(name, after, _MANIFESTS):
             after = page[-1].stored.digest
             for inspected in page:
-                for finding in await asyncio.to_thread(self._manifest, inspected):
+                for finding in await self._integrity.hashing.run(self._manifest, inspected):
                     yield finding
                 if not await self._is_listed(inspected):
                     yield _of_manifest(inspected, "the referrers of its subject do not list it as it is")
@@ -207,7 +207,8 @@ class Verifier:
         try:
             async with aclosing(reader.pieces(0, reader.size)) as pieces:
                 async for piece in pieces:
-                    await asyncio.to_thread(hasher.update, piece)
+                    if (hashing := self._integrity.hashing.update(hasher, piece)) is not None:
+                        await hashing
         except StoreCorrupted:
             return False
         finally:
