@@ -264,10 +264,6 @@ class RegistryMeta(Protocol):
         """Up to ``limit`` manifests with that subject, of that type if one is given, by digest behind ``after``."""
         ...
 
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
-        ...
-
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository, and not known to be damaged.
 

@@ -9,13 +9,13 @@ from ferro_oci_server.core.blobs import Blobs
 from ferro_oci_server.core.catalog import Catalog
 from ferro_oci_server.core.collector import Collector, Grace
 from ferro_oci_server.core.hashing import Hashing
-from ferro_oci_server.core.inspection import Inspection
+from ferro_oci_server.core.inspection import Finding, Inspection, ScrubCount
 from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.manifests import Manifests
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
 from ferro_oci_server.core.quota import Quota, Quotas
-from ferro_oci_server.core.records import Collected, Finding, ScrubCount, Verdict
+from ferro_oci_server.core.records import Collected, Verdict
 from ferro_oci_server.core.referrers import Referrers
 from ferro_oci_server.core.scrubber import Scrub, Scrubber
 from ferro_oci_server.core.tags import Tags

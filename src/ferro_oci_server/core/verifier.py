@@ -15,11 +15,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ferro_oci_server.core.inspection import DatedBlobs, Inspection
+from ferro_oci_server.core.inspection import (
+    DatedBlobs,
+    Finding,
+    FindingKind,
+    InspectedBlob,
+    InspectedManifest,
+    Inspection,
+)
 from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, StoreCorrupted, StoreUnavailable
-from ferro_oci_server.core.records import Finding, FindingKind, InspectedBlob, InspectedManifest, Waste
+from ferro_oci_server.core.records import Waste
 from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
 from ferro_oci_server.oci.errors import ManifestInvalid
 from ferro_oci_server.oci.manifest import Manifest, parse_manifest

@@ -34,19 +34,16 @@ from ferro_oci_server.backends.meta.sqlite_reviews import ReviewMutations, uploa
 from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
 from ferro_oci_server.backends.meta.statements import Statement, Statements
 from ferro_oci_server.backends.meta.usage_statements import UsageStatements
+from ferro_oci_server.core.inspection import Finding, InspectedBlob, InspectedManifest, ScrubCount
 from ferro_oci_server.core.ports import StoreUnavailable
 from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
     Condition,
-    Finding,
-    InspectedBlob,
-    InspectedManifest,
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
-    ScrubCount,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -178,10 +175,6 @@ class SqliteRegistryMeta:
         else:
             rows = []
         return [_referrer(*row) for row in rows]
-
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
-        return self._one(self._statements.repository_id, repository=name) is not None
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
