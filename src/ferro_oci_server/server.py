@@ -41,10 +41,11 @@ from ferro_oci_server.backends.meta.sqlite_connection import DATABASE
 from ferro_oci_server.config import Config
 from ferro_oci_server.core.collector import Grace
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
+from ferro_oci_server.core.quota import Quota
 from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import AppState
 
-__all__ = ["build_app", "limits_of", "open_state", "serve"]
+__all__ = ["build_app", "limits_of", "open_state", "quota_of", "serve"]
 
 _MEBIBYTE = 1024 * 1024
 
@@ -70,7 +71,14 @@ def open_state(config: Config) -> AppState:
     )
     # The workers share the cycle, and the rate.
     scrub = Scrub(rate=config.scrub_rate * _MEBIBYTE / config.workers, interval=config.scrub_interval)
-    return AppState(blobs, meta, missing_references=config.missing_references, grace=grace, scrub=scrub)
+    return AppState(
+        blobs,
+        meta,
+        missing_references=config.missing_references,
+        grace=grace,
+        scrub=scrub,
+        quota=quota_of(config),
+    )
 
 
 def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
@@ -123,6 +131,11 @@ def serve(config: Config) -> None:
 def limits_of(config: Config) -> Limits:
     """The settings that are the application's: they have the names of its limits."""
     return Limits(**{limit.name: getattr(config, limit.name) for limit in fields(Limits)})
+
+
+def quota_of(config: Config) -> Quota:
+    """The settings that are the registry's, likewise."""
+    return Quota(**{limit.name: getattr(config, limit.name) for limit in fields(Quota)})
 
 
 def _load(config: Config) -> "_Worker":

@@ -18,7 +18,6 @@ from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.records import Condition, UploadId
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import (
-    BlobTooLarge,
     DigestInvalid,
     ManifestTooLarge,
     NameInvalid,
@@ -291,18 +290,6 @@ class Request:
             return None
         return Condition(match=_entity_tags(match), none_match=_entity_tags(none_match))
 
-    def pieces(self) -> AsyncIterator[bytes]:
-        """The body, which is of a blob, a piece at a time.
-
-        Raises:
-            BlobTooLarge: it is, or claims to be, larger than a blob may be.
-            ClientVanished: the client went away before it had sent it all, or stopped sending.
-        """
-        most = self._limits.max_blob_bytes
-        if most and self._announced > most:
-            raise _blob_too_large(most)
-        return self._body(most)
-
     async def gone(self) -> None:
         """Wait until the client goes away, or the server cannot tell; what may still come is dropped."""
         with suppress(Exception):
@@ -316,21 +303,26 @@ class Request:
             ManifestTooLarge: it is, or claims to be, larger than ``MAX_BODY_BYTES``.
             ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
-        if self._announced > MAX_BODY_BYTES:
+        if self.announced > MAX_BODY_BYTES:
             raise ManifestTooLarge("a manifest is at most 4 MiB")
         content = bytearray()
-        async for piece in self._body():
+        async for piece in self.pieces():
             content += piece
             if len(content) > MAX_BODY_BYTES:
                 raise ManifestTooLarge("a manifest is at most 4 MiB")
         return bytes(content)
 
     @property
-    def _announced(self) -> int:
-        """How long the body claims to be; 0 where it does not."""
+    def announced(self) -> int:
+        """How many bytes the body claims to have; 0 where it does not."""
         return int(self.headers.get(b"content-length", b"0"))
 
-    async def _body(self, most: int = 0) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, a piece at a time.
+
+        Raises:
+            ClientVanished: the client went away before it had sent it all, or stopped sending.
+        """
         pace, more = Pace(self._limits), True
         while more:
             try:
@@ -344,8 +336,6 @@ class Request:
             piece = message.get("body", b"")
             if piece:
                 self.received += len(piece)
-                if most and self.received > most:
-                    raise _blob_too_large(most)
                 yield piece
 
 
@@ -379,10 +369,6 @@ def _check_framing(headers: Mapping[bytes, bytes], version: str) -> None:
         raise RequestInvalid("Content-Length is a number of bytes")
     if b"transfer-encoding" in headers and (length is not None or version == "1.0"):
         raise RequestInvalid("Transfer-Encoding stands alone, and in HTTP/1.1")
-
-
-def _blob_too_large(most: int) -> BlobTooLarge:
-    return BlobTooLarge(f"a blob is at most {most} bytes")
 
 
 def _entity_tags(header: str | None) -> frozenset[str] | None:
