@@ -9,7 +9,8 @@ OCI Distribution Spec v1.1 and the Docker Registry HTTP API v2.
 
 ``app`` is a plain ASGI application: serve it with granian or uvicorn, or mount it at the root of another. It is open to
 everybody; authentication is middleware above it. Your own stores implement ``BlobStore`` and ``RegistryMeta``, and pass
-the suites in ``ferro_oci_server.testing``.
+the suites in ``ferro_oci_server.testing``. A ``RegistryMeta`` that is ``Reviews``, ``Inspection`` or ``Usage`` besides
+is collected, verified or limited.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,18 +19,23 @@ from ferro_oci_server.api.app import Router, router
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.api.requests import MAX_BODY_BYTES
+from ferro_oci_server.core.collector import Grace
+from ferro_oci_server.core.inspection import Inspection
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import (
     BlobReader,
     BlobStore,
     RegistryMeta,
+    Reviews,
     StagedBytesMissing,
     StagedUpload,
     StoreCorrupted,
     StoreError,
+    StoreFull,
     StoreUnavailable,
     UploadBusy,
 )
+from ferro_oci_server.core.quota import Quota, Resource, Usage
 from ferro_oci_server.core.records import (
     Blob,
     Condition,
@@ -40,6 +46,7 @@ from ferro_oci_server.core.records import (
     UploadId,
     UploadSession,
 )
+from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 from ferro_oci_server.oci.descriptor import Descriptor
 from ferro_oci_server.oci.digest import Algorithm, Digest
@@ -68,30 +75,38 @@ __all__ = [
     "Descriptor",
     "Digest",
     "FsBlobStore",
+    "Grace",
     "InMemoryBlobStore",
     "InMemoryRegistryMeta",
+    "Inspection",
     "Limits",
     "ManifestInfo",
     "ManifestRecord",
     "MissingReferences",
     "OciError",
     "OciErrorCode",
+    "Quota",
     "Reference",
     "RegistryMeta",
     "RepositoryName",
+    "Resource",
+    "Reviews",
     "Router",
+    "Scrub",
     "SqliteRegistryMeta",
     "StagedBytes",
     "StagedBytesMissing",
     "StagedUpload",
     "StoreCorrupted",
     "StoreError",
+    "StoreFull",
     "StoreUnavailable",
     "StoredManifest",
     "Tag",
     "UploadBusy",
     "UploadId",
     "UploadSession",
+    "Usage",
     "metrics_routes",
     "probe_routes",
     "router",

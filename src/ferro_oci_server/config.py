@@ -175,6 +175,15 @@ class Config:
         _number(0, _MANY), "10000", "Open upload sessions; starting more is answered with 429. 0: any number."
     )
     max_blob_bytes: int = _setting(_number(0, _MANY), "0", "The largest blob; more is refused with 413. 0: any size.")
+    max_repository_bytes: int = _setting(
+        _number(0, _MANY), "0", "What the blobs of a repository may have together; more is refused with 403. 0: any."
+    )
+    max_repository_tags: int = _setting(
+        _number(0, _MANY), "1000000", "Tags of a repository; new ones beyond are refused with 403. 0: any number."
+    )
+    max_repository_manifests: int = _setting(
+        _number(0, _MANY), "1000000", "Manifests of a repository; new ones beyond are refused with 403. 0: any number."
+    )
     min_free_bytes: int = _setting(
         _number(0, _MANY),
         "16777216",

@@ -14,8 +14,9 @@ import resource
 import shutil
 import signal
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
@@ -27,8 +28,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from ferro_oci_server.api.access_log import log_exchange
+from ferro_oci_server.api.access_log import AccessLog
 from ferro_oci_server.api.app import Receive, Router, Scope, Send, router
+from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
@@ -39,10 +41,11 @@ from ferro_oci_server.backends.meta.sqlite_connection import DATABASE
 from ferro_oci_server.config import Config
 from ferro_oci_server.core.collector import Grace
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
+from ferro_oci_server.core.quota import Quota
 from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import AppState
 
-__all__ = ["build_app", "limits_of", "open_state", "serve"]
+__all__ = ["build_app", "limits_of", "open_state", "quota_of", "serve"]
 
 _MEBIBYTE = 1024 * 1024
 
@@ -68,7 +71,14 @@ def open_state(config: Config) -> AppState:
     )
     # The workers share the cycle, and the rate.
     scrub = Scrub(rate=config.scrub_rate * _MEBIBYTE / config.workers, interval=config.scrub_interval)
-    return AppState(blobs, meta, missing_references=config.missing_references, grace=grace, scrub=scrub)
+    return AppState(
+        blobs,
+        meta,
+        missing_references=config.missing_references,
+        grace=grace,
+        scrub=scrub,
+        quota=quota_of(config),
+    )
 
 
 def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
@@ -77,9 +87,8 @@ def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
     return FsBlobStore(folder), SqliteRegistryMeta(folder / DATABASE)
 
 
-def build_app(config: Config) -> Router:
-    """The application that the command serves: the API, the probes, and metrics and access log where wanted."""
-    observers = [log_exchange] if config.access_log else []
+def build_app(config: Config, observers: Iterable[Observer] = ()) -> Router:
+    """The application that the command serves: the API, the probes, and metrics where wanted."""
     app = router(open_state(config), observers=observers, limits=limits_of(config)).merge(probe_routes())
     if config.metrics:
         # Its library decides when it is imported whether workers share their numbers.
@@ -124,6 +133,11 @@ def limits_of(config: Config) -> Limits:
     return Limits(**{limit.name: getattr(config, limit.name) for limit in fields(Limits)})
 
 
+def quota_of(config: Config) -> Quota:
+    """The settings that are the registry's, likewise."""
+    return Quota(**{limit.name: getattr(config, limit.name) for limit in fields(Quota)})
+
+
 def _load(config: Config) -> "_Worker":
     """Build the application in a worker that was just forked."""
     # Until the server listens for them, signals would go to a copy of the parent's handlers, which nobody looks at: the
@@ -133,19 +147,24 @@ def _load(config: Config) -> "_Worker":
     # Many systems give a process 1024 open files and let it have more: connections and blobs need one each.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return _Worker(build_app(config), config.response_idle_seconds)
+    # At the level of its lines, like any other log.
+    is_logged = config.access_log and config.log_level in ("debug", "info")
+    access_log = AccessLog(sys.stderr.fileno()) if is_logged else None
+    app = build_app(config, [access_log] if access_log else [])
+    return _Worker(app, config.response_idle_seconds, access_log)
 
 
 class _Worker:
-    """An application, and a deadline that its server does not have.
+    """An application with its access log, and a deadline that its server does not have.
 
     What the server has taken over to send, it keeps until it is taken off its hands: a connection whose peer is there
     and does not read would last for ever. The system can end it, if it is told to; the listening socket hands that
     on to its connections.
     """
 
-    def __init__(self, app: Router, idle_seconds: int) -> None:
+    def __init__(self, app: Router, idle_seconds: int, access_log: AccessLog | None) -> None:
         self._app = app
+        self._access_log = access_log
         self._idle_milliseconds = idle_seconds * 1000
         self._is_told = False
 
@@ -154,7 +173,17 @@ class _Worker:
         if not self._is_told and scope["type"] == "http":
             self._is_told = True
             self._tell_system()
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._flushing(send) if scope["type"] == "lifespan" else send)
+
+    def _flushing(self, send: Send) -> Send:
+        """``send``, but nothing is left in the access log when it says that all is over."""
+
+        async def flush_and_send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "lifespan.shutdown.complete" and self._access_log is not None:
+                await self._access_log.close()
+            await send(message)
+
+        return flush_and_send
 
     def _tell_system(self) -> None:
         for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 (only the names, which are numbers)

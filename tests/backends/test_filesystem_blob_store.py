@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ferro_oci_server.backends.blob import staging
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.core.ports import (
     BlobStore,
@@ -138,11 +139,12 @@ class TestDamage(OnFiles):
     async def test_a_blob_that_becomes_shorter_while_it_is_read_is_corrupted(
         self, store: BlobStore, tmp_path: Path
     ) -> None:
-        reader = await store.open(await put(store, b"content", UPLOAD))
+        location = await put(store, bytes(MIB), UPLOAD)
+        reader = await store.open(location)
         assert reader is not None
-        os.truncate(tmp_path / "blobs" / LOCATION, 3)
+        os.truncate(tmp_path / "blobs" / location, 3)
         with pytest.raises(StoreCorrupted):
-            assert [piece async for piece in reader.pieces(0, 7)] == []
+            assert [piece async for piece in reader.pieces(3, MIB)] == []
         await reader.close()
 
     @behaviour
@@ -187,6 +189,15 @@ class TestDamage(OnFiles):
 
 class TestSeveralWorkers(OnFiles):
     """Stores of several processes on one root."""
+
+    @behaviour
+    async def test_the_disk_is_busy_while_a_large_blob_arrives(
+        self, store: BlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun: list[tuple[int, int]] = []
+        monkeypatch.setattr(staging, "begin_writeback", lambda fd, start, stop: begun.append((start, stop)))
+        await append(store, new_upload(), NOTHING, pieces_of(*[bytes(MIB)] * 20))
+        assert begun == [(0, 8 * MIB), (8 * MIB, 16 * MIB)]
 
     @behaviour
     async def test_an_upload_has_one_writer_among_all(self, store: BlobStore, tmp_path: Path) -> None:

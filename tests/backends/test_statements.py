@@ -12,11 +12,13 @@ from ferro_oci_server.backends.meta.inspection_statements import InspectionState
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.sqlite_connection import connect, prepare
 from ferro_oci_server.backends.meta.statements import Statement, Statements
+from ferro_oci_server.backends.meta.usage_statements import UsageStatements
 
 DIALECT = sqlite.dialect(paramstyle="qmark")
+KINDS = (Statements, ReviewStatements, InspectionStatements, UsageStatements)
 STATEMENTS = {
     name: statement
-    for compiled in (Statements(DIALECT), ReviewStatements(DIALECT), InspectionStatements(DIALECT))
+    for compiled in [kind(DIALECT) for kind in KINDS]
     for name, statement in vars(compiled).items()
     if isinstance(statement, Statement)
 }
@@ -33,6 +35,9 @@ INDEXES = {
     "referrer_page": "ix_manifests_referrers",
     "referrer_page_of_type": "ix_manifests_referrers_of_type",
     "repository_page": "sqlite_autoindex_repositories_1",
+    # Without the contents of the manifests, and along the key of the tags.
+    "manifest_count": "COVERING INDEX sqlite_autoindex_manifests_1",
+    "tag_count": "tags USING PRIMARY KEY",
 }
 
 
@@ -65,7 +70,7 @@ def test_a_list_walks_the_index_made_for_it(connection: sqlite3.Connection, name
 
 def test_the_same_statements_exist_for_postgresql() -> None:
     dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
-    translated = vars(Statements(dialect)) | vars(ReviewStatements(dialect)) | vars(InspectionStatements(dialect))
+    translated = {name: statement for kind in KINDS for name, statement in vars(kind(dialect)).items()}
     assert STATEMENTS.keys() <= translated.keys()
     assert "$1" in translated["manifest_by_tag"].sql
 

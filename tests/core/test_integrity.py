@@ -10,10 +10,11 @@ import pytest
 from ferro_oci_server.api.app import router
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
+from ferro_oci_server.core.inspection import Finding, FindingKind
 from ferro_oci_server.core.integrity import CheckedReader, Integrity
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import StoreCorrupted, StoreUnavailable
-from ferro_oci_server.core.records import Blob, Finding, FindingKind
+from ferro_oci_server.core.records import Blob
 from ferro_oci_server.core.scrubber import Scrub, Scrubber
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.oci.digest import Digest

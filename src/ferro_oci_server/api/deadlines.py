@@ -11,12 +11,12 @@ from typing import Any
 
 from ferro_oci_server.api.limits import Limits
 
-__all__ = ["Pace", "ReaderStalled", "deliver"]
+__all__ = ["SMALL", "Pace", "ReaderStalled", "deliver"]
 
 Message = MutableMapping[str, Any]
 
-# This much leaves at once, whatever its reader does: a server and the system under it hold more.
-_SMALL = 64 * 1024
+SMALL = 64 * 1024
+"""How many bytes leave at once, whatever their reader does: a server and the system under it hold more."""
 
 
 class ReaderStalled(Exception):
@@ -59,7 +59,7 @@ async def deliver(send: Callable[[Message], Awaitable[None]], body: bytes, secon
     Raises:
         ReaderStalled: its reader does not take it in time.
     """
-    if not more and len(body) <= _SMALL:
+    if not more and len(body) <= SMALL:
         await send({"type": "http.response.body", "body": body})
         return
     try:

@@ -18,7 +18,6 @@ from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.records import Condition, UploadId
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import (
-    BlobTooLarge,
     DigestInvalid,
     ManifestTooLarge,
     NameInvalid,
@@ -63,13 +62,29 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 class Request:
     """One request. ``name`` and ``tail`` are what stands in the places of its path's pattern, undecoded."""
 
-    __slots__ = ("_limits", "_receive", "_scope", "headers", "method", "name", "received", "stalled", "tail")
+    __slots__ = (
+        "_limits",
+        "_receive",
+        "_scope",
+        "headers",
+        "method",
+        "name",
+        "path",
+        "received",
+        "root",
+        "stalled",
+        "tail",
+    )
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, limits: Limits) -> None:
         self._scope = scope
         self._limits = limits
         self._receive = receive
         self.method: str = scope["method"]
+        self.root = _root_of(scope)
+        """The path where the application is mounted, encoded; empty as a rule."""
+        self.path = _path_of(scope).removeprefix(self.root)
+        """The undecoded path below that place."""
         self.name = ""
         self.tail = ""
         self.received = 0
@@ -92,33 +107,22 @@ class Request:
         if len(self.path) + len(scope["query_string"]) > _MAX_TARGET:
             raise TargetTooLong("the path and the query are too long")
         lines = scope["headers"]
-        if len(lines) > _MAX_HEADERS or sum(len(key) + len(value) for key, value in lines) > _MAX_HEADER_BYTES:
-            raise RequestTooLarge("there are too many headers")
+        size = 0
         for key, value in lines:
+            size += len(key) + len(value)
             if key in headers:
                 if key in _ONCE:
                     raise RequestInvalid("a header that may be there once is there twice")
                 value = headers[key] + b", " + value  # noqa: PLW2901
             headers[key] = value
+        if len(lines) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+            raise RequestTooLarge("there are too many headers")
         host = headers.get(b"host")
         if host is None or _HOST.fullmatch(host) is None:
             raise RequestInvalid("there must be one Host")
         if len(headers.get(b"authorization", b"")) > _MAX_AUTHORIZATION:
             raise RequestTooLarge("Authorization is too long")
         _check_framing(headers, scope["http_version"])
-
-    @property
-    def path(self) -> str:
-        """The undecoded path below the place where the application is mounted."""
-        raw: bytes | None = self._scope.get("raw_path")
-        # A server need not give the path as it came; then it is as if it had come in its plainest form.
-        path = quote(self._scope["path"], safe=_PATH) if raw is None else raw.decode("latin-1").partition("?")[0]
-        return path.removeprefix(self.root)
-
-    @property
-    def root(self) -> str:
-        """The path where the application is mounted, encoded; empty as a rule."""
-        return quote(self._scope.get("root_path", ""), safe=_PATH).rstrip("/")
 
     @property
     def has_own_connection(self) -> bool:
@@ -286,18 +290,6 @@ class Request:
             return None
         return Condition(match=_entity_tags(match), none_match=_entity_tags(none_match))
 
-    def pieces(self) -> AsyncIterator[bytes]:
-        """The body, which is of a blob, a piece at a time.
-
-        Raises:
-            BlobTooLarge: it is, or claims to be, larger than a blob may be.
-            ClientVanished: the client went away before it had sent it all, or stopped sending.
-        """
-        most = self._limits.max_blob_bytes
-        if most and self._announced > most:
-            raise _blob_too_large(most)
-        return self._body(most)
-
     async def gone(self) -> None:
         """Wait until the client goes away, or the server cannot tell; what may still come is dropped."""
         with suppress(Exception):
@@ -311,21 +303,26 @@ class Request:
             ManifestTooLarge: it is, or claims to be, larger than ``MAX_BODY_BYTES``.
             ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
-        if self._announced > MAX_BODY_BYTES:
+        if self.announced > MAX_BODY_BYTES:
             raise ManifestTooLarge("a manifest is at most 4 MiB")
         content = bytearray()
-        async for piece in self._body():
+        async for piece in self.pieces():
             content += piece
             if len(content) > MAX_BODY_BYTES:
                 raise ManifestTooLarge("a manifest is at most 4 MiB")
         return bytes(content)
 
     @property
-    def _announced(self) -> int:
-        """How long the body claims to be; 0 where it does not."""
+    def announced(self) -> int:
+        """How many bytes the body claims to have; 0 where it does not."""
         return int(self.headers.get(b"content-length", b"0"))
 
-    async def _body(self, most: int = 0) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, a piece at a time.
+
+        Raises:
+            ClientVanished: the client went away before it had sent it all, or stopped sending.
+        """
         pace, more = Pace(self._limits), True
         while more:
             try:
@@ -339,8 +336,6 @@ class Request:
             piece = message.get("body", b"")
             if piece:
                 self.received += len(piece)
-                if most and self.received > most:
-                    raise _blob_too_large(most)
                 yield piece
 
 
@@ -357,16 +352,23 @@ _ONCE = frozenset(
 )
 
 
+def _root_of(scope: Mapping[str, Any]) -> str:
+    root = scope.get("root_path")
+    return quote(root, safe=_PATH).rstrip("/") if root else ""
+
+
+def _path_of(scope: Mapping[str, Any]) -> str:
+    raw: bytes | None = scope.get("raw_path")
+    # A server need not give the path as it came; then it is as if it had come in its plainest form.
+    return quote(scope["path"], safe=_PATH) if raw is None else raw.decode("latin-1").partition("?")[0]
+
+
 def _check_framing(headers: Mapping[bytes, bytes], version: str) -> None:
     length = headers.get(b"content-length")
     if length is not None and _LENGTH.fullmatch(length) is None:
         raise RequestInvalid("Content-Length is a number of bytes")
     if b"transfer-encoding" in headers and (length is not None or version == "1.0"):
         raise RequestInvalid("Transfer-Encoding stands alone, and in HTTP/1.1")
-
-
-def _blob_too_large(most: int) -> BlobTooLarge:
-    return BlobTooLarge(f"a blob is at most {most} bytes")
 
 
 def _entity_tags(header: str | None) -> frozenset[str] | None:

@@ -5,6 +5,7 @@ Spec: end-2, end-10, end-11.
 
 from ferro_oci_server.core.integrity import CheckedReader, Integrity
 from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta
+from ferro_oci_server.core.quota import Quotas
 from ferro_oci_server.core.records import Blob
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import BlobUnknown
@@ -16,10 +17,11 @@ __all__ = ["Blobs"]
 class Blobs:
     """Reads, links and unlinks blobs."""
 
-    def __init__(self, store: BlobStore, meta: RegistryMeta, integrity: Integrity) -> None:
+    def __init__(self, store: BlobStore, meta: RegistryMeta, integrity: Integrity, quotas: Quotas) -> None:
         self._store = store
         self._meta = meta
         self._integrity = integrity
+        self._quotas = quotas
 
     async def stat(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob:
         """What is known of a blob, without opening it.
@@ -52,7 +54,13 @@ class Blobs:
         return CheckedReader(reader, blob, self._integrity)
 
     async def mount(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
-        """Link a blob of ``source``, or of any repository, in this one too; ``None`` where it is not to be had."""
+        """Link a blob of ``source``, or of any repository, in this one too; ``None`` where it is not to be had.
+
+        Raises:
+            QuotaExceeded: there is no room for it.
+        """
+        if not await self._quotas.admit_mount(name, digest, source):
+            return None
         return await self._meta.mount_blob(name, digest, source)
 
     async def delete(self, name: RepositoryName, digest: Digest) -> None:
@@ -63,6 +71,7 @@ class Blobs:
         """
         if not await self._meta.unlink_blob(name, digest):
             raise _unknown()
+        self._quotas.doubt(name)
 
 
 def _unknown() -> BlobUnknown:

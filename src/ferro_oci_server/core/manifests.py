@@ -3,11 +3,12 @@
 Spec: end-3, end-7a, end-7b, end-9.
 """
 
-import asyncio
 from collections.abc import Sequence
 
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import RegistryMeta, StoreCorrupted
+from ferro_oci_server.core.quota import Quotas
 from ferro_oci_server.core.records import Condition, ManifestInfo, ManifestRecord, StoredManifest
 from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import DigestInvalid, ManifestUnknown
@@ -24,8 +25,12 @@ _LARGE = 64 * 1024
 class Manifests:
     """Reads, takes in and removes manifests."""
 
-    def __init__(self, meta: RegistryMeta, missing_references: MissingReferences) -> None:
+    def __init__(
+        self, meta: RegistryMeta, missing_references: MissingReferences, quotas: Quotas, hashing: Hashing
+    ) -> None:
         self._meta = meta
+        self._hashing = hashing
+        self._quotas = quotas
         self._missing_references = missing_references
 
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
@@ -40,7 +45,7 @@ class Manifests:
             raise _unknown()
         content, algorithm = manifest.content, manifest.digest.algorithm
         large = len(content) > _LARGE
-        digest = await asyncio.to_thread(Digest.of, content, algorithm) if large else Digest.of(content, algorithm)
+        digest = await self._hashing.run(Digest.of, content, algorithm) if large else Digest.of(content, algorithm)
         if digest != manifest.digest:
             raise StoreCorrupted(f"the content of manifest {manifest.digest} in {name} is damaged")
         return manifest
@@ -76,12 +81,14 @@ class Manifests:
             ManifestInvalid: the content is no manifest, or not of ``content_type``.
             ManifestBlobUnknown: it refers to what the repository does not hold, and that is not allowed there.
             PreconditionFailed: the condition does not hold.
+            QuotaExceeded: the repository has as many manifests or tags as it may.
         """
         if len(content) > _LARGE:
-            record = await asyncio.to_thread(_read, reference, content, content_type)
+            record = await self._hashing.run(_read, reference, content, content_type)
         else:
             record = _read(reference, content, content_type)
         named = (reference, *tags) if isinstance(reference, Tag) else tags
+        await self._quotas.admit_manifest(name, record.digest, named)
         allow_missing = self._missing_references.allowed_in(name)
         await self._meta.put_manifest(name, record, named, allow_missing=allow_missing, condition=condition)
         return record
@@ -98,6 +105,7 @@ class Manifests:
             found = await self._meta.delete_tag(name, reference)
         if not found:
             raise _unknown()
+        self._quotas.doubt(name)
 
 
 def _read(reference: Reference, content: bytes, content_type: str | None) -> ManifestRecord:

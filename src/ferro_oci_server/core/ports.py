@@ -4,7 +4,7 @@ Two protocols: bytes of blobs, and everything else. Each has a behaviour suite i
 any implementation should pass. Rules for both:
 
 1. Nothing is promised of a call that has raised, except where it says so; every call may be repeated.
-2. A store raises ``StoreUnavailable`` or ``StoreCorrupted`` and never an exception of its driver.
+2. A store raises ``StoreUnavailable``, ``StoreFull`` or ``StoreCorrupted``, and never an exception of its driver.
 3. Absence is ``None`` or ``False``.
 4. Names, tags and digests that arrive here are well formed.
 """
@@ -41,6 +41,7 @@ __all__ = [
     "StagedUpload",
     "StoreCorrupted",
     "StoreError",
+    "StoreFull",
     "StoreUnavailable",
     "UploadBusy",
 ]
@@ -51,7 +52,11 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """Raised when a store cannot be reached, is full or is too busy: the call may be repeated later."""
+    """Raised when a store cannot be reached or is too busy: the call may be repeated later."""
+
+
+class StoreFull(StoreUnavailable):
+    """Raised when a store has no room for what it should keep: somebody has to make some."""
 
 
 class StoreCorrupted(StoreError):
@@ -257,10 +262,6 @@ class RegistryMeta(Protocol):
         self, name: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
     ) -> list[Descriptor]:
         """Up to ``limit`` manifests with that subject, of that type if one is given, by digest behind ``after``."""
-        ...
-
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
         ...
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:

@@ -8,12 +8,14 @@ from typing import Any, Self
 from ferro_oci_server.core.blobs import Blobs
 from ferro_oci_server.core.catalog import Catalog
 from ferro_oci_server.core.collector import Collector, Grace
-from ferro_oci_server.core.inspection import Inspection
+from ferro_oci_server.core.hashing import Hashing
+from ferro_oci_server.core.inspection import Finding, Inspection, ScrubCount
 from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.manifests import Manifests
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
-from ferro_oci_server.core.records import Collected, Finding, ScrubCount, Verdict
+from ferro_oci_server.core.quota import Quota, Quotas
+from ferro_oci_server.core.records import Collected, Verdict
 from ferro_oci_server.core.referrers import Referrers
 from ferro_oci_server.core.scrubber import Scrub, Scrubber
 from ferro_oci_server.core.tags import Tags
@@ -40,16 +42,19 @@ class AppState:
         missing_references: MissingReferences | None = None,
         grace: Grace | None = None,
         scrub: Scrub | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._blob_store = blob_store
         self._registry_meta = registry_meta
         self._reviews = registry_meta if isinstance(registry_meta, Reviews) else None
         self._inspection = registry_meta if isinstance(registry_meta, Inspection) else None
-        integrity = Integrity(blob_store, self._inspection)
+        self._hashing = hashing = Hashing()
+        integrity = Integrity(blob_store, self._inspection, hashing)
         missing_references = missing_references or MissingReferences()
-        self.blobs = Blobs(blob_store, registry_meta, integrity)
-        self.uploads = Uploads(blob_store, registry_meta)
-        self.manifests = Manifests(registry_meta, missing_references)
+        quotas = Quotas(quota or Quota(), registry_meta)
+        self.blobs = Blobs(blob_store, registry_meta, integrity, quotas)
+        self.uploads = Uploads(blob_store, registry_meta, quotas, hashing)
+        self.manifests = Manifests(registry_meta, missing_references, quotas, hashing)
         self.tags = Tags(registry_meta)
         self.referrers = Referrers(registry_meta)
         self.catalog = Catalog(registry_meta)
@@ -120,7 +125,10 @@ class AppState:
         try:
             await self._registry_meta.close()
         finally:
-            await self._blob_store.close()
+            try:
+                await self._blob_store.close()
+            finally:
+                await self._hashing.close()
 
     async def __aenter__(self) -> Self:
         self.start()

@@ -26,7 +26,8 @@
     │   └── RegistryReadOnly    405 UNSUPPORTED, and the methods allowed
     ├── TooManyRequests         429 TOOMANYREQUESTS, and when to come again
     │   └── Overloaded          503 TOOMANYREQUESTS, and when to come again
-    └── StorageFull             507 DENIED, and when to come again
+    ├── StorageFull             507 DENIED, and when to come again
+    └── QuotaExceeded           403 DENIED
 
 A class has one code and one status: another status is another class. The codes are the specification's fourteen,
 and no others: it forbids them.
@@ -54,6 +55,7 @@ __all__ = [
     "OciErrorCode",
     "Overloaded",
     "PreconditionFailed",
+    "QuotaExceeded",
     "RangeNotSatisfiable",
     "RegistryReadOnly",
     "RequestInvalid",
@@ -292,3 +294,10 @@ class StorageFull(OciError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QuotaExceeded(OciError):
+    """Raised when a repository would have more than it may, as soon as that is known."""
+
+    # Not 413, since the request need not be large, nor 429 or 507: clients would try again, which does not help.
+    code, status = OciErrorCode.DENIED, 403

@@ -23,7 +23,7 @@ async def start(state: AppState, request: Request) -> Response:
             return responses.blob_created(request.root, name, blob)
     digest = request.parameter("digest")
     if digest is not None and mount is None:
-        blob = await state.uploads.push(name, Digest.parse(digest), request.pieces())
+        blob = await state.uploads.push(name, Digest.parse(digest), request.pieces(), request.announced)
         return responses.blob_created(request.root, name, blob)
     algorithm = Algorithm.parse(request.parameter("digest-algorithm") or Algorithm.SHA256)
     session = await state.uploads.start(name, algorithm)
@@ -33,7 +33,7 @@ async def start(state: AppState, request: Request) -> Response:
 async def append(state: AppState, request: Request) -> Response:
     """PATCH /v2/<name>/blobs/uploads/<session> (end-5): a chunk with its range, or a stream without one."""
     session = await state.uploads.append(
-        request.repository(), request.upload(), request.pieces(), request.content_range()
+        request.repository(), request.upload(), request.pieces(), request.content_range(), request.announced
     )
     return responses.upload_accepted(request.root, session, state.uploads.chunk_min_length)
 
@@ -43,7 +43,9 @@ async def complete(state: AppState, request: Request) -> Response:
     name, upload, digest = request.repository(), request.upload(), request.parameter("digest")
     if digest is None:
         raise DigestInvalid("a closing PUT names the digest")
-    blob = await state.uploads.complete(name, upload, Digest.parse(digest), request.pieces(), request.content_range())
+    blob = await state.uploads.complete(
+        name, upload, Digest.parse(digest), request.pieces(), request.content_range(), request.announced
+    )
     return responses.blob_created(request.root, name, blob)
 
 

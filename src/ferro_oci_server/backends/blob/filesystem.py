@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ferro_oci_server.backends.blob.folders import make_folder, sync_folder
 from ferro_oci_server.backends.blob.layout import UPLOAD_ID, BlobFolder, location_of
-from ferro_oci_server.backends.blob.reading import FileReader
+from ferro_oci_server.backends.blob.reading import FileReader, ReadFile
 from ferro_oci_server.backends.blob.staging import StagedFile
 from ferro_oci_server.backends.blob.threads import Threads, as_unavailable
 from ferro_oci_server.backends.blob.writing import write_pieces
@@ -55,7 +55,7 @@ class FsBlobStore:
         """Where an upload's blob will be, if that is its digest: below the folder of blobs."""
         return location_of(digest, upload)
 
-    async def open(self, location: str) -> FileReader | None:
+    async def open(self, location: str) -> FileReader | ReadFile | None:
         """Open a blob.
 
         Raises:

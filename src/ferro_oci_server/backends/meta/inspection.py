@@ -6,17 +6,8 @@ from typing import Any
 from ferro_oci_server.backends.meta.database import Transaction
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.reviews import ReviewMutations
-from ferro_oci_server.core.records import (
-    Blob,
-    Finding,
-    FindingKind,
-    InspectedBlob,
-    InspectedManifest,
-    ReviewKind,
-    ScrubCount,
-    StoredManifest,
-    Waste,
-)
+from ferro_oci_server.core.inspection import Finding, FindingKind, InspectedBlob, InspectedManifest, ScrubCount
+from ferro_oci_server.core.records import Blob, ReviewKind, StoredManifest, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
 

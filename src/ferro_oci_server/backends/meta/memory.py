@@ -11,18 +11,15 @@ from heapq import nsmallest
 
 from ferro_oci_server.backends.meta.memory_repository import Repository, SortedSet, references
 from ferro_oci_server.backends.meta.memory_reviews import ReviewQueue
+from ferro_oci_server.core.inspection import Finding, FindingKind, InspectedBlob, InspectedManifest, ScrubCount
+from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
     Condition,
-    Finding,
-    FindingKind,
-    InspectedBlob,
-    InspectedManifest,
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
-    ScrubCount,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -154,10 +151,6 @@ class InMemoryRegistryMeta:
         if digests is None:
             return []
         return [repository.manifests[digest].descriptor() for digest in digests.page(after, limit)]
-
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
-        return name in self._repositories
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
@@ -410,6 +403,15 @@ class InMemoryRegistryMeta:
     async def scrub_count(self) -> ScrubCount:
         """What the scrub has done, and what must be pushed again."""
         return replace(self._scrub, suspects=len(self._suspects))
+
+    async def usage(self, name: RepositoryName, resource: Resource) -> int:
+        """How much of something a repository has."""
+        repository = self._find(name)
+        if resource is Resource.TAGS:
+            return len(repository.tags)
+        if resource is Resource.MANIFESTS:
+            return len(repository.manifests)
+        return sum(self._blobs[digest].size for digest in repository.blobs - self._suspects)
 
     async def count_uploads(self) -> int:
         """How many sessions are open."""

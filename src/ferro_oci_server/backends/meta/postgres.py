@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import asyncpg
 
 from ferro_oci_server.backends.meta.postgres_database import PostgresDatabase
 from ferro_oci_server.backends.meta.sql import SqlRegistryMeta
-from ferro_oci_server.core.records import Finding, ReviewKind, UploadSession, Verdict, Waste
+from ferro_oci_server.core.inspection import Finding
+from ferro_oci_server.core.records import ReviewKind, UploadSession, Verdict, Waste
 
 __all__ = ["PostgresRegistryMeta"]
 

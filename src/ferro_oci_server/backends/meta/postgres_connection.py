@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from ferro_oci_server.backends.meta.migrate import HEAD, SELECT_REVISION, script
-from ferro_oci_server.core.ports import StoreCorrupted, StoreError, StoreUnavailable
+from ferro_oci_server.core.ports import StoreCorrupted, StoreError, StoreFull, StoreUnavailable
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -48,6 +48,8 @@ def translated(error: BaseException) -> StoreError:
     """What an error of the driver is to the caller of a store."""
     if isinstance(error, _DAMAGED):
         return StoreCorrupted(f"the metadata database is damaged: {error}")
+    if isinstance(error, asyncpg.DiskFullError):
+        return StoreFull(f"the metadata database has no room: {error}")
     return StoreUnavailable(f"the metadata database does not answer: {str(error) or type(error).__name__}")
 
 
@@ -57,6 +59,7 @@ def translating() -> Iterator[None]:
 
     Raises:
         StoreUnavailable: the database does not answer.
+        StoreFull: it has no room.
         StoreCorrupted: it is damaged.
     """
     try:

@@ -5,24 +5,23 @@ from collections.abc import Callable, Sequence, Set
 
 from sqlalchemy.engine import Dialect
 
-from ferro_oci_server.backends.meta.database import Database
+from ferro_oci_server.backends.meta.database import Database, Transaction
 from ferro_oci_server.backends.meta.inspection import InspectionMutations
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.mutations import Mutations
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.statements import Statements
+from ferro_oci_server.backends.meta.usage_statements import UsageStatements
+from ferro_oci_server.core.inspection import Finding, InspectedBlob, InspectedManifest, ScrubCount
+from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
     Condition,
-    Finding,
-    InspectedBlob,
-    InspectedManifest,
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
-    ScrubCount,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -48,6 +47,7 @@ class SqlRegistryMeta:
         self._reviews = ReviewMutations(self._review_statements)
         self._mutations = Mutations(self._statements, self._reviews, clock)
         self._inspection = InspectionMutations(InspectionStatements(dialect), self._reviews, clock)
+        self._usage_statements = UsageStatements(dialect)
 
     async def get_manifest(self, name: RepositoryName, reference: Reference) -> StoredManifest | None:
         """The manifest that a tag points at, or that has a digest."""
@@ -126,10 +126,6 @@ class SqlRegistryMeta:
         else:
             rows = []
         return [_referrer(*row) for row in rows]
-
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
-        return await self._database.one(self._statements.repository_id, repository=name) is not None
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
@@ -253,6 +249,13 @@ class SqlRegistryMeta:
     async def scrub_count(self) -> ScrubCount:
         """What the scrub has done, and what must be pushed again."""
         return await self._database.ask(self._inspection.scrub_count)
+
+    async def usage(self, name: RepositoryName, resource: Resource) -> int:
+        """How much of something a repository has; each row of it is counted."""
+        return await self._database.ask(self._count, name, resource)
+
+    async def _count(self, transaction: Transaction, name: RepositoryName, resource: Resource) -> int:
+        return int((await transaction.one(self._usage_statements.of(resource), repository=name))[0])
 
     async def count_uploads(self) -> int:
         """How many sessions are open."""

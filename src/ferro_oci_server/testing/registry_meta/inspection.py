@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import replace
 from typing import Protocol
 
-from ferro_oci_server.core.inspection import Inspection
+from ferro_oci_server.core.inspection import InspectedBlob, Inspection
 from ferro_oci_server.core.ports import RegistryMeta, Reviews
-from ferro_oci_server.core.records import Blob, InspectedBlob, ReviewKind, Waste
+from ferro_oci_server.core.records import Blob, ReviewKind, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.media_types import OCI_IMAGE_INDEX
 from ferro_oci_server.testing.behaviour import behaviour
@@ -60,7 +60,7 @@ class InspectionSuite:
         await meta.mark_blob(blob, suspect=True)
         assert await meta.mount_blob(OTHER, blob.digest, NAME) is None
         assert await meta.mount_blob(OTHER, blob.digest, None) is None
-        assert await meta.has_repository(OTHER) is False
+        assert await meta.list_tags(OTHER, "", 1) is None
 
     @behaviour
     async def test_a_suspect_blob_may_be_referred_to(self, meta: InspectedMeta) -> None:
