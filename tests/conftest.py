@@ -14,6 +14,7 @@ from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
+from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.testing.client import AsgiClient
@@ -84,7 +85,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.fixture(params=["memory", "sqlite+files"])
+@pytest.fixture(params=["memory", "sqlite+files", "postgres+files"])
 def backend_pair(request: pytest.FixtureRequest, folder: Path) -> BackendPair:
     """Makes an ``AppState`` on this pair of stores, again and again on the same content where the pair keeps any.
 
@@ -97,8 +98,14 @@ def backend_pair(request: pytest.FixtureRequest, folder: Path) -> BackendPair:
     def files(**options: object) -> AppState:
         return AppState(FsBlobStore(folder), SqliteRegistryMeta(database), **options)  # type: ignore[arg-type]
 
+    def server(**options: object) -> AppState:
+        return AppState(FsBlobStore(folder), PostgresRegistryMeta(url), **options)  # type: ignore[arg-type]
+
     if request.param == "memory":
         return memory
+    if request.param == "postgres+files":
+        url = request.getfixturevalue("postgres_url")
+        return server
     database = folder / "registry.db"
     database.write_bytes(request.getfixturevalue("empty_database"))
     return files

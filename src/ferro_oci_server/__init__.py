@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ferro_oci_server.backends.blob.filesystem import FsBlobStore
     from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
     from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
+    from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta
     from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 
 __version__ = "0.1.0"
@@ -85,6 +86,7 @@ __all__ = [
     "MissingReferences",
     "OciError",
     "OciErrorCode",
+    "PostgresRegistryMeta",
     "Quota",
     "Reference",
     "RegistryMeta",
@@ -117,6 +119,7 @@ _LAZY = {
     "FsBlobStore": "ferro_oci_server.backends.blob.filesystem",
     "InMemoryBlobStore": "ferro_oci_server.backends.blob.memory",
     "InMemoryRegistryMeta": "ferro_oci_server.backends.meta.memory",
+    "PostgresRegistryMeta": "ferro_oci_server.backends.meta.postgres",
     "SqliteRegistryMeta": "ferro_oci_server.backends.meta.sqlite",
     "metrics_routes": "ferro_oci_server.api.metrics",
 }

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as exc:
         return _refuse(exc.problems)
     except StoreError as exc:
-        return _refuse([f"storage_dir: {exc}"])
+        return _refuse([f"the storage cannot be used: {exc}"])
 
 
 def _serve(config: Config, _: argparse.Namespace) -> int:
@@ -81,6 +81,8 @@ def _back_up(config: Config, parsed: argparse.Namespace) -> int:
     """Say what the backup has, and what of the registry was damaged."""
     from ferro_oci_server.backup import BackupError, BackupRefused, back_up  # noqa: PLC0415
 
+    if config.database_url is not None:
+        return _refuse(["database_url: backup copies SQLite's file; for PostgreSQL see docs/operations.md"])
     if config.storage_dir is None:
         return _refuse(["storage_dir: there is nothing to back up without one"])
     try:
@@ -98,6 +100,8 @@ def _restore(config: Config, parsed: argparse.Namespace) -> int:
     """Say what the registry has, and what was not as it should be."""
     from ferro_oci_server.backup import BackupError, BackupRefused, restore  # noqa: PLC0415
 
+    if config.database_url is not None:
+        return _refuse(["database_url: restore makes SQLite's file; for PostgreSQL see docs/operations.md"])
     if config.storage_dir is None:
         return _refuse(["storage_dir: name the folder to restore into"])
     try:

@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from ferro_oci_server.core.policy import MissingReferences
 
@@ -72,6 +73,16 @@ def _path(text: str) -> Path:
     return Path(text).absolute()
 
 
+def _database_url(text: str) -> str:
+    try:
+        is_known = urlsplit(text).scheme in ("postgresql", "postgres")
+    except ValueError:
+        is_known = False
+    if not is_known:
+        raise ValueError("expected a URL such as postgresql://user:password@host/database")
+    return text
+
+
 def _number(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
@@ -111,10 +122,11 @@ def _level(text: str) -> str:
     return text.lower()
 
 
-def _setting(read: Callable[[str], Any], default: str | None, text: str) -> Any:
-    """A field whose default is written as a user would write it."""
+def _setting(read: Callable[[str], Any], default: str | None, text: str, *, secret: bool = False) -> Any:
+    """A field whose default is written as a user would write it. What is secret is never shown."""
     value = None if default is None else read(default)
-    return field(default=value, metadata={"read": read, "default": default, "help": text})
+    metadata = {"read": read, "default": default, "help": text, "secret": secret}
+    return field(default=value, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +136,16 @@ class Config:
     listen: Listen = _setting(Listen.parse, "0.0.0.0:8080", "Address and port to listen on.")
     storage_dir: Path | None = _setting(
         _path, None, "Folder that keeps everything. Unset: kept in memory, and lost at the end."
+    )
+    database_url: str | None = _setting(
+        _database_url,
+        None,
+        "PostgreSQL database for all but the bytes of blobs: postgresql://user:password@host/database. "
+        "Unset: SQLite in storage_dir.",
+        secret=True,
+    )
+    database_connections: int = _setting(
+        _number(1, 1000), "10", "Connections of each worker to the database of database_url."
     )
     missing_references: MissingReferences = _setting(
         MissingReferences.parse,
@@ -213,7 +235,10 @@ class Config:
             try:
                 read[name] = known[name].metadata["read"](text)
             except ValueError as exc:
-                problems.append(f"{source(name)}: {exc}, not {text!r}")
+                given = "" if known[name].metadata["secret"] else f", not {text!r}"
+                problems.append(f"{source(name)}: {exc}{given}")
+        if "database_url" in read and "storage_dir" not in read:
+            problems.append(f"{source('database_url')}: blobs need a place, too: set storage_dir")
         if problems:
             raise ConfigError(problems)
         return cls(**read)

@@ -56,12 +56,12 @@ _log = logging.getLogger("ferro_oci_server")
 
 
 def open_state(config: Config) -> AppState:
-    """Open the stores that the settings name: SQLite and files in the storage folder, or memory.
+    """Open the stores that the settings name: for blobs and for all else, each of its own kind.
 
     Raises:
         StoreError: the folder cannot be used, or was written by a later version.
     """
-    blobs, meta = _open_stores(config.storage_dir)
+    blobs, meta = _open_blobs(config), _open_meta(config)
     grace = Grace(
         link=config.blob_grace,
         manifest=config.manifest_grace,
@@ -81,10 +81,17 @@ def open_state(config: Config) -> AppState:
     )
 
 
-def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
-    if folder is None:
-        return InMemoryBlobStore(), InMemoryRegistryMeta()
-    return FsBlobStore(folder), SqliteRegistryMeta(folder / DATABASE)
+def _open_blobs(config: Config) -> BlobStore:
+    return InMemoryBlobStore() if config.storage_dir is None else FsBlobStore(config.storage_dir)
+
+
+def _open_meta(config: Config) -> RegistryMeta:
+    if config.database_url is not None:
+        # Its driver is for those who use it.
+        from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta  # noqa: PLC0415
+
+        return PostgresRegistryMeta(config.database_url, connections=config.database_connections)
+    return InMemoryRegistryMeta() if config.storage_dir is None else SqliteRegistryMeta(config.storage_dir / DATABASE)
 
 
 def build_app(config: Config, observers: Iterable[Observer] = ()) -> Router:
@@ -194,8 +201,9 @@ class _Worker:
 
 async def _prepare(config: Config) -> None:
     """Bring the storage up to date once, before workers need it, and find out here what would stop them all."""
-    async with open_state(config):
-        pass
+    async with open_state(config) as state:
+        # Files are open by now. A server is reached, and gets its tables, when it is first asked.
+        await state.count_uploads()
 
 
 @contextmanager

@@ -85,6 +85,8 @@ class PostgresServer:
         self._account = _account()
         self._settings = {**_SETTINGS, "unix_socket_directories": str(folder), **settings}
         self._process: subprocess.Popen[bytes] | None = None
+        self._runner = asyncio.Runner()
+        self._connections: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
         self._initialise()
 
     def _initialise(self) -> None:
@@ -114,16 +116,15 @@ class PostgresServer:
         return f"postgresql://registry@/{database}?host={self._folder}"
 
     def query(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Ask something, or do something, outside of all event loops."""
+        """Ask something, or do something, in an event loop of its own."""
 
         async def ask() -> list[tuple[Any, ...]]:
-            connection = await asyncpg.connect(self.url(database))
-            try:
-                return [tuple(row) for row in await connection.fetch(sql)]
-            finally:
-                await connection.close()
+            connection = self._connections.get(database)
+            if connection is None or connection.is_closed():
+                connection = self._connections[database] = await asyncpg.connect(self.url(database))
+            return [tuple(row) for row in await connection.fetch(sql)]
 
-        return asyncio.run(ask())
+        return self._runner.run(ask())
 
     def make_registry(self) -> str:
         """Make a database with all tables, and return its name."""
@@ -174,6 +175,10 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End it in order, and whatever is connected; it may have ended already."""
+        for connection in self._connections.values():
+            connection.terminate()
+        self._connections.clear()
+        self._runner.run(asyncio.sleep(0))
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGINT)
@@ -181,6 +186,11 @@ class PostgresServer:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def close(self) -> None:
+        """End it for good."""
+        self.stop()
+        self._runner.close()
 
 
 @contextmanager
@@ -197,4 +207,4 @@ def postgres_server(folder: Path, **settings: str) -> Iterator[PostgresServer]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.close()

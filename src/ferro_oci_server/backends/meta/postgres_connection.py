@@ -14,7 +14,7 @@ from ferro_oci_server.core.ports import StoreCorrupted, StoreError, StoreFull, S
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
-__all__ = ["DRIVER_ERRORS", "UNDONE", "connect", "prepare", "translated", "translating"]
+__all__ = ["DRIVER_ERRORS", "PATIENT", "UNDONE", "connect", "is_prepared", "prepare", "translated", "translating"]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What the driver raises; a ``TimeoutError`` is an ``OSError``."""
@@ -90,8 +90,13 @@ async def connect(url: str, settings: Mapping[str, str] | None = None) -> "Conne
     )
 
 
+async def is_prepared(connection: "Connection") -> bool:
+    """Whether the database has the tables of this version."""
+    return await _revision(connection) == HEAD
+
+
 async def prepare(url: str) -> None:
-    """Check that a database has, or can have, the tables of this version, and make them.
+    """Give a database the tables of this version, if it does not have them.
 
     Several processes may do so at the same time, while others serve.
 
@@ -102,8 +107,7 @@ async def prepare(url: str) -> None:
     with translating():
         connection = await connect(url, PATIENT)
         try:
-            if await _revision(connection) != HEAD:
-                await _upgrade(connection)
+            await _upgrade(connection)
         finally:
             await connection.close()
 

@@ -19,6 +19,7 @@ from ferro_oci_server.backends.meta.postgres_connection import (
     PATIENT,
     UNDONE,
     connect,
+    is_prepared,
     prepare,
     translated,
     translating,
@@ -178,9 +179,15 @@ class PostgresDatabase:
         if self._is_prepared:
             return
         if self._preparation is None or self._preparation.done():
-            self._preparation = asyncio.create_task(prepare(self._url))
+            self._preparation = asyncio.create_task(self._look_and_prepare())
         await asyncio.shield(self._preparation)
-        self._is_prepared = True
+
+    async def _look_and_prepare(self) -> None:
+        async with self._pool.connection() as connection:
+            self._is_prepared = await is_prepared(connection)
+        if not self._is_prepared:
+            await prepare(self._url)
+            self._is_prepared = True
 
     async def close(self) -> None:
         """Finish what was accepted and release everything; the last call."""
