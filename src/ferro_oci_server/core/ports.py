@@ -67,7 +67,7 @@ class StagedBytesMissing(Exception):
 
 
 class BlobReader(Protocol):
-    """An open blob: what is deleted or replaced meanwhile is still read as it was."""
+    """An open blob. What is deleted meanwhile is still read as it was or, where a store cannot keep it, found lost."""
 
     @property
     def size(self) -> int:
