@@ -40,7 +40,7 @@ _PAGE = 1000
 _ATTRIBUTES = {"Content-Type": "application/octet-stream"}
 
 # Messages of the library have whole answers in them.
-_LONGEST_MESSAGE = 300
+_LONGEST_MESSAGE = 600
 
 _used_by: int | None = None
 
@@ -67,33 +67,32 @@ class Bucket:
         self._store = store
         self._public = public or store
 
-    async def put(self, key: str, content: bytes) -> None:
-        """Write a small object at once.
+    async def put(self, key: str, content: Sequence[bytes]) -> None:
+        """Write a small object, in one request.
 
         Raises:
             StoreUnavailable: it may or may not be there.
         """
-        with _translated():
+        with _written():
             await obstore.put_async(self._store, key, content, attributes=_ATTRIBUTES, use_multipart=False)
 
-    async def put_parts(self, key: str, parts: AsyncIterable[bytes], part_size: int, at_once: int) -> None:
-        """Write a large object, ``at_once`` parts at a time; all but the last have ``part_size`` bytes.
+    async def put_parts(self, key: str, batches: AsyncIterable[bytes], part: int, parts: int) -> None:
+        """Write a large object in parts of ``part`` bytes, with ``parts`` in memory: one that fills, others being sent.
 
-        What ``parts`` raises passes through, and then there is no object and nothing of it. A cancellation would leave
-        its parts behind, where nobody lists them: whoever wants it to end lets ``parts`` raise.
+        A cancellation would leave its parts behind: whoever wants it to end lets ``batches`` end.
 
         Raises:
             StoreUnavailable: it may or may not be there.
         """
-        with _translated():
+        with _written():
             await obstore.put_async(
                 self._store,
                 key,
-                parts,
+                batches,
                 attributes=_ATTRIBUTES,
                 use_multipart=True,
-                chunk_size=part_size,
-                max_concurrency=at_once,
+                chunk_size=part,
+                max_concurrency=parts,
             )
 
     async def get(self, key: str) -> bytes:
@@ -220,14 +219,32 @@ class Bucket:
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """Raise what is ours instead of what is the library's."""
     _check_process()
     try:
         yield
     except FileNotFoundError as exc:
+        # Without its bucket, everything would look lost.
+        if "NoSuchBucket" in str(exc):
+            raise _unavailable(exc) from exc
         raise ObjectMissing from exc
     except BaseError as exc:
-        message = str(exc).partition("\n")[0][:_LONGEST_MESSAGE]
-        raise StoreUnavailable(f"the object store cannot be used: {message}") from exc
+        raise _unavailable(exc) from exc
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """The same for a write, which needs no object that is there."""
+    try:
+        with _translated():
+            yield
+    except ObjectMissing as exc:
+        raise _unavailable(exc.__cause__ or exc) from exc
+
+
+def _unavailable(exc: BaseException) -> StoreUnavailable:
+    message = str(exc).partition("\n")[0][:_LONGEST_MESSAGE]
+    return StoreUnavailable(f"the object store cannot be used: {message}")
 
 
 def _check_process() -> None:

@@ -10,6 +10,7 @@ tokens of a cluster's workload identity, or the metadata service of the machine.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
@@ -52,7 +53,9 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
 _ENDPOINT = {"gs": "base_url"}
 
 # How long a store may be silent. A part must be sent and stored in this time, also on a slow line.
-_SECONDS = 20.0
+_SECONDS = "20"
+
+_LONGEST_SILENCE = 600
 
 # A download may take long, and goes on where it broke.
 _LONGEST_REQUEST = timedelta(hours=1)
@@ -75,7 +78,7 @@ def open_bucket(url: str) -> Bucket:
     if parts.fragment or "@" in parts.netloc:
         raise ValueError("the URL of an object store has a bucket, a prefix and options, and nothing else")
     options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    seconds = float(options.pop("timeout", _SECONDS))
+    seconds = _seconds(options.pop("timeout", _SECONDS))
     public = options.pop("public_endpoint", None)
     unknown = options.keys() - _OPTIONS[parts.scheme]
     if unknown:
@@ -84,6 +87,13 @@ def open_bucket(url: str) -> Bucket:
     bucket = (parts.scheme, parts.netloc, parts.path.strip("/"))
     store = _open(*bucket, options, seconds)
     return Bucket(store, _open(*bucket, {**options, "endpoint": public}, seconds) if public else None)
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= _LONGEST_SILENCE:
+            return float(text)
+    raise ValueError(f"timeout is a number of seconds up to {_LONGEST_SILENCE}, not {text!r}")
 
 
 def _open(scheme: str, bucket: str, prefix: str, options: Mapping[str, str], seconds: float) -> RemoteStore:

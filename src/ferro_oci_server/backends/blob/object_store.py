@@ -23,7 +23,7 @@ from itertools import accumulate
 
 from ferro_oci_server.backends.blob.bucket import Bucket, ObjectMissing
 from ferro_oci_server.backends.blob.bucket_url import open_bucket
-from ferro_oci_server.backends.blob.segment_writing import SegmentWriter, parts_of
+from ferro_oci_server.backends.blob.segment_writing import SegmentWriter, batches_of
 from ferro_oci_server.backends.blob.segments import (
     BLOBS,
     DISCARDED,
@@ -173,7 +173,7 @@ class ObjectBlobStore:
         if not is_upload_id(upload) or not await self._bucket.has_any(folder_of(upload)):
             return
         # In this order, and the reverse of that of a commit: rule 3.
-        await self._bucket.put(key_of(upload, DISCARDED), b"")
+        await self._bucket.put(key_of(upload, DISCARDED), [b""])
         if await self._bucket.has_any(f"{BLOBS}/{upload}"):
             await self._bucket.delete([key_of(upload, DISCARDED)])
         else:
@@ -237,10 +237,9 @@ class ObjectStagedUpload:
         # That the others are there is asked at the end, by the commit.
         if kept and await self._bucket.stat(key_of(self._upload, kept[-1].name)) is None:
             raise StagedBytesMissing
-        part_size = self._writer.part_size
-        async with aclosing(parts_of(pieces, part_size)) as parts:
+        async with aclosing(batches_of(pieces)) as batches:
             name = new_name()
-            while size := await self._writer.write(key_of(self._upload, name), parts, part_size):
+            while size := await self._writer.write(key_of(self._upload, name), batches):
                 kept.append(Segment(name, size))
                 name = new_name()
         kept = await self._shortened(kept)
@@ -273,7 +272,7 @@ class ObjectStagedUpload:
         sizes = await self._sizes(segments)
         is_object = len(segments) == 1 and sizes[segments[0].name] == staged.size
         marker = Marker(digest, tuple(segments), is_object)
-        await self._bucket.put(_marker_key(location_of(self._upload, digest)), marker.pack())
+        await self._bucket.put(_marker_key(location_of(self._upload, digest)), [marker.pack()])
         # In this order, and the reverse of that of a discard: rule 3 of the store.
         sizes = await self._sizes(segments)
         strays = sizes.keys() - {it.name for it in (*segments, *self._parse(staged.note))}
@@ -311,7 +310,7 @@ class ObjectStagedUpload:
         pages = segments[: len(segments) - len(plain)]
         page = Segment(new_name(), total(plain[:_PAGE_LENGTH]), is_page=True)
         content = format_segments(plain[:_PAGE_LENGTH]).encode("ascii")
-        await self._bucket.put(key_of(self._upload, page.name), content)
+        await self._bucket.put(key_of(self._upload, page.name), [content])
         return [*pages, page, *plain[_PAGE_LENGTH:]]
 
     async def _sizes(self, segments: Sequence[Segment]) -> dict[str, int]:

@@ -1,13 +1,14 @@
-"""Writing a segment: parts are gathered while the parts before are sent, several at a time.
+"""Writing a segment: batches of what arrives are handed to the library, which sends them in parts, several at a time.
 
-    pieces as they arrive --gather--> a part --handed over--> sent by the library
-                                              a part         being sent
-                                                             being sent
+    pieces as they arrive --gather--> a batch --handed over--> a part that fills
+                                                               parts that are being sent
 
 1. What fits into one part is one request. Else it is as many as there are parts, and two more.
-2. Parts are gathered by whoever has the pieces, and handed over one by one. So what the pieces raise reaches the caller
-   as it is, and the library as a reason to drop what it has sent.
-3. Whether a write has taken effect that seemed to fail is asked, not assumed.
+2. An upload holds a few parts in memory, whatever its size; where many uploads are large, each holds two small ones.
+3. Batches are taken from whoever has the pieces, in the caller's own task, so what the pieces raise reaches the caller
+   as it is. What has been sent by then becomes an object, and is deleted: a store that is told to drop an object while
+   its parts are on their way may keep them for ever, where nobody lists them.
+4. Whether a write has taken effect that seemed to fail is asked, not assumed.
 """
 
 import asyncio
@@ -18,23 +19,21 @@ from ferro_oci_server.backends.blob.bucket import Bucket
 from ferro_oci_server.backends.blob.threads import finish, settle
 from ferro_oci_server.core.ports import StoreUnavailable
 
-__all__ = ["SegmentWriter", "parts_of"]
+__all__ = ["SegmentWriter", "batches_of"]
 
-# Large enough that some at a time fill a line, and small enough to hold some for each of a few uploads.
+# A handover costs some 100 us, and sending this much about five times as much.
+_BATCH = 256 * 1024
+
+# Parts, and how many are in memory, one of which fills. Large enough that some at a time fill a line.
 _PART = 8 * 1024 * 1024
-_AT_ONCE = 4
-# Where more uploads than this are large at the same time, each has less: the least that stores take as a part, one of
-# which is sent while the next is gathered.
+_PARTS = 4
+# Where more uploads than this are large at the same time, further ones have less: parts as small as stores take them.
 _RICH_UPLOADS = 4
 _LEAN_PART = 5 * 1024 * 1024
-_LEAN_AT_ONCE = 1
+_LEAN_PARTS = 2
 
 # Stores take no more parts of one object.
 _MAX_PARTS = 10_000
-
-
-class _Abandoned(Exception):
-    """Raised in the library, to make it drop what it has sent."""
 
 
 class SegmentWriter:
@@ -44,47 +43,46 @@ class SegmentWriter:
         self._bucket = bucket
         self._large = 0
 
-    @property
-    def part_size(self) -> int:
-        """How many bytes the parts of the next segment should have."""
-        return _PART if self._large < _RICH_UPLOADS else _LEAN_PART
+    async def write(self, key: str, batches: AsyncGenerator[bytes, None]) -> int:
+        """Write the next batches as one object, which is whole when this returns; return how many bytes it has.
 
-    async def write(self, key: str, parts: AsyncGenerator[bytes, None], part_size: int) -> int:
-        """Write the next parts as one object, which is whole when this returns; return how many bytes it has.
-
-        There may be parts left, where there are more than an object may have. Where there is none, there is no object.
+        There may be some left, where there are more than an object may have. Where there are none, there is no object.
 
         Raises:
             StoreUnavailable: nothing counts, but there may be an object.
         """
-        first = await anext(parts, b"")
-        second = await anext(parts, b"") if len(first) == part_size else b""
-        if not second:
-            if first:
-                await self._finish(asyncio.ensure_future(self._bucket.put(key, first)), key, len(first))
-            return len(first)
-        self._large += 1
-        try:
-            return await self._write_parts(key, [first, second], parts, part_size)
-        finally:
-            self._large -= 1
+        head: list[bytes] = []
+        size = 0
+        async for batch in batches:
+            head.append(batch)
+            size += len(batch)
+            if size > _PART:
+                break
+        if size > _PART:
+            self._large += 1
+            try:
+                return await self._write_parts(key, head, batches)
+            finally:
+                self._large -= 1
+        if size:
+            await self._finish(asyncio.ensure_future(self._bucket.put(key, head)), key, size)
+        return size
 
-    async def _write_parts(
-        self, key: str, head: list[bytes], parts: AsyncGenerator[bytes, None], part_size: int
-    ) -> int:
-        at_once = _AT_ONCE if part_size == _PART else _LEAN_AT_ONCE
+    async def _write_parts(self, key: str, head: list[bytes], batches: AsyncGenerator[bytes, None]) -> int:
+        part, parts = (_PART, _PARTS) if self._large <= _RICH_UPLOADS else (_LEAN_PART, _LEAN_PARTS)
         handover = _Handover()
-        writing = asyncio.ensure_future(self._bucket.put_parts(key, handover, part_size, at_once))
-        size = count = 0
+        writing = asyncio.ensure_future(self._bucket.put_parts(key, handover, part, parts))
+        size = 0
         try:
-            while part := head.pop(0) if head else await anext(parts, b""):
-                await handover.give(part, writing)
-                size, count = size + len(part), count + 1
-                if count == _MAX_PARTS:
-                    break
+            while size < part * (_MAX_PARTS - 1) and (batch := head.pop(0) if head else await anext(batches, b"")):
+                await handover.give(batch, writing)
+                size += len(batch)
         except BaseException:
-            handover.abandon()
+            handover.end()
             await settle(writing)
+            if writing.exception() is None:
+                with suppress(StoreUnavailable):
+                    await self._bucket.delete([key])
             raise
         handover.end()
         await self._finish(writing, key, size)
@@ -107,18 +105,17 @@ class SegmentWriter:
 
 
 class _Handover:
-    """Gives parts to the library, which takes them as an iterator when it is ready for more."""
+    """Gives batches to the library, which takes them as an iterator when it is ready for more."""
 
     def __init__(self) -> None:
-        self._part: bytes | None = None
+        self._batch: bytes | None = None
         self._is_over = False
-        self._is_abandoned = False
         self._given = asyncio.Event()
         self._taken = asyncio.Event()
 
-    async def give(self, part: bytes, writing: "asyncio.Future[None]") -> None:
-        """Wait until a part is taken. If the write ends before that, raise what it has raised."""
-        self._part = part
+    async def give(self, batch: bytes, writing: "asyncio.Future[None]") -> None:
+        """Wait until a batch is taken. If the write ends before that, raise what it has raised."""
+        self._batch = batch
         self._taken.clear()
         self._given.set()
         writing.add_done_callback(self._wake)
@@ -126,18 +123,13 @@ class _Handover:
             await self._taken.wait()
         finally:
             writing.remove_done_callback(self._wake)
-        if self._part is not None:
+        if self._batch is not None:
             writing.result()
             raise StoreUnavailable("the object store took less than it was given")
 
     def end(self) -> None:
-        """There are no more parts."""
+        """There are no more batches."""
         self._is_over = True
-        self._given.set()
-
-    def abandon(self) -> None:
-        """Make the library drop all that it was given."""
-        self._is_abandoned = True
         self._given.set()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -145,37 +137,27 @@ class _Handover:
 
     async def __anext__(self) -> bytes:
         await self._given.wait()
-        if self._is_abandoned:
-            raise _Abandoned
-        if self._is_over or self._part is None:
+        if self._is_over or self._batch is None:
             raise StopAsyncIteration
-        part, self._part = self._part, None
+        batch, self._batch = self._batch, None
         self._given.clear()
         self._taken.set()
-        return part
+        return batch
 
     def _wake(self, _: "asyncio.Future[None]") -> None:
         self._taken.set()
 
 
-async def parts_of(pieces: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
-    """Gather pieces to parts of ``size`` bytes each, the last perhaps shorter; none is empty."""
-    gathered: list[bytes] = []
-    room = size
+async def batches_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Gather small pieces; none of what comes out is empty."""
+    gathered = bytearray()
     async for piece in pieces:
-        rest = piece
-        while len(rest) >= room:
-            gathered.append(rest[:room])
-            rest = rest[room:]
-            yield await _join(gathered)
-            gathered, room = [], size
-        if rest:
-            gathered.append(rest)
-            room -= len(rest)
+        if not gathered and len(piece) >= _BATCH:
+            yield piece
+            continue
+        gathered += piece
+        if len(gathered) >= _BATCH:
+            yield bytes(gathered)
+            gathered = bytearray()
     if gathered:
-        yield await _join(gathered)
-
-
-async def _join(pieces: list[bytes]) -> bytes:
-    """All pieces as one. Copying a large part takes a millisecond or more, and lets others run meanwhile."""
-    return b"".join(pieces) if len(pieces) == 1 else await asyncio.to_thread(b"".join, pieces)
+        yield bytes(gathered)
