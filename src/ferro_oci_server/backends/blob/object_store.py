@@ -16,7 +16,7 @@
 import logging
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -160,7 +160,7 @@ class ObjectBlobStore:
             raise UploadBusy
         self._claimed.add(upload)
         try:
-            yield ObjectStagedUpload(upload, self._bucket, self._writer)
+            yield ObjectStagedUpload(upload, self._bucket, self._writer, self._remember)
         finally:
             self._claimed.discard(upload)
 
@@ -205,11 +205,14 @@ class ObjectBlobStore:
         except MarkerInvalid as exc:
             _log.warning("a blob's marker is damaged", extra={"location": location, "problem": str(exc)})
             return None
+        self._remember(location, marker)
+        return marker
+
+    def _remember(self, location: str, marker: Marker) -> None:
         if len(marker.segments) <= _MAX_CACHED_SEGMENTS:
             self._markers[location] = marker
         if len(self._markers) > _MAX_MARKERS:
             self._markers.popitem(last=False)
-        return marker
 
     async def _empty(self, upload: str) -> None:
         """Remove all that an upload has written, and last the word that it is being discarded."""
@@ -221,10 +224,13 @@ class ObjectBlobStore:
 class ObjectStagedUpload:
     """What is staged for one upload, while it is claimed."""
 
-    def __init__(self, upload: UploadId, bucket: Bucket, writer: SegmentWriter) -> None:
+    def __init__(
+        self, upload: UploadId, bucket: Bucket, writer: SegmentWriter, remember: Callable[[str, Marker], None]
+    ) -> None:
         self._upload = upload
         self._bucket = bucket
         self._writer = writer
+        self._remember = remember
 
     async def append(self, staged: StagedBytes, pieces: AsyncIterator[bytes]) -> StagedBytes:
         """Write pieces as a segment of their own; return what is staged then. What was staged is as it was.
@@ -271,10 +277,11 @@ class ObjectStagedUpload:
         segments = await self._segments(staged)
         sizes = await self._sizes(segments)
         is_object = len(segments) == 1 and sizes[segments[0].name] == staged.size
-        marker = Marker(digest, tuple(segments), is_object)
-        await self._bucket.put(_marker_key(location_of(self._upload, digest)), [marker.pack()])
+        location, marker = location_of(self._upload, digest), Marker(digest, tuple(segments), is_object)
+        await self._bucket.put(_marker_key(location), [marker.pack()])
         # In this order, and the reverse of that of a discard: rule 3 of the store.
         sizes = await self._sizes(segments)
+        self._remember(location, marker)
         strays = sizes.keys() - {it.name for it in (*segments, *self._parse(staged.note))}
         # What lost against another process, or was cut off. What is not removed now goes with the blob.
         with suppress(StoreUnavailable):
