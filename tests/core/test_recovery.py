@@ -17,7 +17,7 @@ from ferro_oci_server.core.state import AppState
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.testing.behaviour import use
 from ferro_oci_server.testing.client import AsgiClient
-from ferro_oci_server.testing.images import image
+from ferro_oci_server.testing.images import Content, image
 from support.damage import flipped
 from support.object_store import S3Server
 
@@ -27,22 +27,22 @@ from .test_collector import push, push_blob
 BLOB = b"blob"
 DIGEST = Digest.of(BLOB)
 
-Open = Callable[[], AppState]
+OpenAs = Callable[..., AppState]
 
 
 @pytest.fixture(params=["files", "bucket"])
-def open_state(request: pytest.FixtureRequest, folder: Path, empty_database: bytes) -> Open:
-    """Opens a registry on the same content again and again."""
+def open_state(request: pytest.FixtureRequest, folder: Path, empty_database: bytes) -> OpenAs:
+    """Opens a registry on the same content again and again; ``sparse`` is where manifests may refer to nothing."""
     (folder / "registry.db").write_bytes(empty_database)
     url = ""
     if request.param == "bucket":
         s3: S3Server = request.getfixturevalue("s3")
         url = s3.url()
 
-    def open_it() -> AppState:
+    def open_it(*sparse: str) -> AppState:
         store: BlobStore = ObjectBlobStore.from_url(url) if url else FsBlobStore(folder / "storage")
         meta = SqliteRegistryMeta(folder / "registry.db")
-        return AppState(store, meta, missing_references=MissingReferences(["*"]))
+        return AppState(store, meta, missing_references=MissingReferences(sparse))
 
     return open_it
 
@@ -55,11 +55,17 @@ def client_of(opened: AppState) -> AsgiClient:
     return AsgiClient(router(opened))
 
 
+async def push_manifest(state: AppState, content: Content, name: str) -> None:
+    headers = {"Content-Type": content.media_type}
+    reply = await client_of(state).request("PUT", f"/v2/{name}/manifests/v1", body=content.body, headers=headers)
+    assert reply.status == 201
+
+
 async def blob_status(client: AsgiClient, digest: Digest, name: str = "a/b") -> int:
     return (await client.request("GET", f"/v2/{name}/blobs/{digest}")).status
 
 
-def test_a_row_gets_the_bytes_of_a_later_push(open_state: Open, folder: Path) -> None:
+def test_a_row_gets_the_bytes_of_a_later_push(open_state: OpenAs, folder: Path) -> None:
     database, older = folder / "registry.db", folder / "older.db"
 
     async def push_first(state: AppState) -> str:
@@ -85,20 +91,23 @@ def test_a_row_gets_the_bytes_of_a_later_push(open_state: Open, folder: Path) ->
 
 
 def test_a_manifest_gets_the_blobs_that_nothing_knows_any_more(
-    open_state: Open, folder: Path, empty_database: bytes
+    open_state: OpenAs, folder: Path, empty_database: bytes
 ) -> None:
     content = image(BLOB, config=b'{"config": 1}')
 
     async def push_image(state: AppState) -> None:
         await push(client_of(state), content, "v1")
 
+    async def push_manifests(state: AppState) -> None:
+        for name in ("a/b", "c/d"):
+            await push_manifest(state, content, name)
+        assert await blob_status(client_of(state), DIGEST) == 404
+
+    async def look_without_right(state: AppState) -> None:
+        assert await recover(state) == []
+
     async def look(state: AppState) -> None:
         client = client_of(state)
-        for name in ("a/b", "c/d"):
-            headers = {"Content-Type": content.media_type}
-            reply = await client.request("PUT", f"/v2/{name}/manifests/v1", body=content.body, headers=headers)
-            assert reply.status == 201
-        assert await blob_status(client, DIGEST) == 404
         found = await recover(state)
         assert [finding.outcome for finding in found] == ["recovered"] * 4
         assert {(finding.repository, finding.key) for finding in found} == {
@@ -109,10 +118,12 @@ def test_a_manifest_gets_the_blobs_that_nothing_knows_any_more(
 
     use(open_state, push_image)
     (folder / "registry.db").write_bytes(empty_database)
+    use(lambda: open_state("*"), push_manifests)
+    use(lambda: open_state("*"), look_without_right)
     use(open_state, look)
 
 
-def test_bytes_that_nothing_needs_are_left_alone(open_state: Open, folder: Path, empty_database: bytes) -> None:
+def test_bytes_that_nothing_needs_are_left_alone(open_state: OpenAs, folder: Path, empty_database: bytes) -> None:
     async def push_image(state: AppState) -> None:
         await push(client_of(state), image(BLOB), "v1")
 
@@ -126,7 +137,7 @@ def test_bytes_that_nothing_needs_are_left_alone(open_state: Open, folder: Path,
     use(open_state, look)
 
 
-def test_what_is_nowhere_must_be_pushed_again(open_state: Open) -> None:
+def test_what_is_nowhere_must_be_pushed_again(open_state: OpenAs) -> None:
     async def look(state: AppState) -> None:
         client = client_of(state)
         await push(client, image(BLOB), "v1")
@@ -141,23 +152,24 @@ def test_what_is_nowhere_must_be_pushed_again(open_state: Open) -> None:
     use(open_state, look)
 
 
-def test_bytes_that_are_damaged_are_given_to_nobody(open_state: Open, folder: Path, empty_database: bytes) -> None:
+def test_bytes_that_are_damaged_are_given_to_nobody(open_state: OpenAs, folder: Path, empty_database: bytes) -> None:
     content = image(BLOB)
 
     async def push_image(state: AppState) -> None:
         await push(client_of(state), content, "v1")
         await damage_at(state, (await blob_of(state, DIGEST)).location, flipped)
 
+    async def push_it(state: AppState) -> None:
+        await push_manifest(state, content, "a/b")
+
     async def look(state: AppState) -> None:
-        headers = {"Content-Type": content.media_type}
-        client = client_of(state)
-        await client.request("PUT", "/v2/a/b/manifests/v1", body=content.body, headers=headers)
         assert {(finding.key, finding.outcome) for finding in await recover(state)} == {
             (DIGEST, "must be pushed again"),
             (Digest.of(b"{}"), "recovered"),
         }
-        assert await blob_status(client, DIGEST) == 404
+        assert await blob_status(client_of(state), DIGEST) == 404
 
     use(open_state, push_image)
     (folder / "registry.db").write_bytes(empty_database)
+    use(lambda: open_state("*"), push_it)
     use(open_state, look)

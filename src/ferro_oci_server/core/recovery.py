@@ -6,7 +6,8 @@
 1. A blob store knows of each of its blobs what it is. Only what a row is about to get is read.
 2. Bytes that nothing needs are left as they are: whoever has lost more than this finds them again later. ``verify``
    tells of them.
-3. It runs beside a registry that serves, as often as one likes.
+3. Where manifests may refer to what is not there, a reference is no right to it: there, none gets anything.
+4. It runs beside a registry that serves, as often as one likes.
 """
 
 from collections.abc import AsyncIterator
@@ -15,20 +16,23 @@ from uuid import uuid4
 
 from ferro_oci_server.core.inspection import DescribedBlobs, Inspection
 from ferro_oci_server.core.integrity import Integrity
+from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
 from ferro_oci_server.core.records import Blob, Finding, FindingKind, UploadId, UploadSession, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
 
-__all__ = ["Recovery"]
+__all__ = ["LOST", "Recovery"]
 
 _ROWS = 200
 # Each may have megabytes.
 _MANIFESTS = 10
 _LOCATIONS = 500
 
+LOST = "must be pushed again"
+"""The outcome of a finding about which nothing could be done."""
+
 _GONE = "its bytes are gone"
-_LOST = "must be pushed again"
 
 
 @dataclass(slots=True)
@@ -44,7 +48,15 @@ class _Need:
 class Recovery:
     """Looks for bytes that rows need."""
 
-    def __init__(self, store: BlobStore, meta: RegistryMeta, inspection: Inspection, integrity: Integrity) -> None:
+    def __init__(
+        self,
+        store: BlobStore,
+        meta: RegistryMeta,
+        inspection: Inspection,
+        integrity: Integrity,
+        missing_references: MissingReferences,
+    ) -> None:
+        self._missing_references = missing_references
         self._store = store
         self._meta = meta
         self._inspection = inspection
@@ -66,7 +78,7 @@ class Recovery:
             yield finding
         for digest, need in needs.items():
             # The quarantine may still have it.
-            outcome = await self._integrity.mend(need.blob, _GONE) if need.blob else _LOST
+            outcome = await self._integrity.mend(need.blob, _GONE) if need.blob else LOST
             for finding in _findings(digest, need, outcome):
                 yield finding
 
@@ -89,6 +101,8 @@ class Recovery:
         return needs
 
     async def _missing(self, name: RepositoryName) -> AsyncIterator[Digest]:
+        if self._missing_references.allowed_in(name):
+            return
         after = ""
         while page := await self._inspection.inspect_manifests(name, after, _MANIFESTS):
             after = page[-1].stored.digest

@@ -65,7 +65,7 @@ class AppState:
         if self._inspection is not None:
             self.scrubber = Scrubber(self._inspection, integrity, scrub or Scrub())
             self.verifier = Verifier(blob_store, registry_meta, self._inspection, integrity, missing_references)
-            self._recovery = Recovery(blob_store, registry_meta, self._inspection, integrity)
+            self._recovery = Recovery(blob_store, registry_meta, self._inspection, integrity, missing_references)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
