@@ -1,4 +1,4 @@
-.PHONY: serve test check unit conformance interop faults lock clean
+.PHONY: serve test check unit conformance interop faults bench lock clean
 
 serve: ## set up and run the registry (ARGS="--storage-dir DIR --listen ADDRESS:PORT")
 	@scripts/setup run
@@ -26,6 +26,10 @@ interop: ## docker, containerd, podman, buildah, skopeo, crane, regctl, oras, he
 faults: ## kill the server at every step, let requests meet, and print the matrix (ARGS="--kills 1600 --soak 20")
 	@scripts/setup dev
 	@scripts/faults $(ARGS)
+
+bench: ## measure it beside other registries, and write docs/benchmarks (ARGS="--quick" or "--only reads --subjects files")
+	@scripts/setup dev
+	@scripts/bench $(ARGS)
 
 lock: ## pin the dependencies anew
 	@scripts/setup dev

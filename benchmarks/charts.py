@@ -8,7 +8,7 @@ from benchmarks.results import Case, Results
 
 __all__ = ["chart"]
 
-_WIDTH, _HEIGHT = 380, 250
+_WIDTH, _HEIGHT = 430, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 34, 44
 _COLUMNS = 2
 _LEGEND = 30
@@ -79,7 +79,7 @@ def _legend(names: Sequence[str]) -> Iterator[str]:
 def _panel(case: Case, curves: Mapping[str, Curve]) -> Iterator[str]:
     sizes = sorted({size for curve in curves.values() for size, *_ in curve})
     top = _round_up(max(high for curve in curves.values() for *_, high in curve))
-    title = ", ".join(part for part in (case.title, case.detail) if part)
+    title = ", ".join(part for part in (case.title, case.detail, case.unit) if part)
     yield f'<text x="12" y="16" font-weight="bold" fill="#222222">{escape(title)}</text>'
     for step in range(_STEPS + 1):
         value = top * step / _STEPS
@@ -90,7 +90,6 @@ def _panel(case: Case, curves: Mapping[str, Curve]) -> Iterator[str]:
         x = _x(size, sizes)
         yield f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle" fill="#555555">{size:,}</text>'
     yield f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end" fill="#555555">{escape(case.of)}</text>'
-    yield f'<text x="12" y="{_TOP - 4}" fill="#555555">{escape(case.unit)}</text>'
     for name, curve in curves.items():
         yield from _line(_COLOURS[name], [(_x(size, sizes), *(_y(v, top) for v in values)) for size, *values in curve])
 

@@ -23,6 +23,14 @@ _TITLES = {
     "contention": "Reading while others push",
 }
 _RATIOS = tuple((ours, other) for ours in OURS for other in ("distribution", "seed", "nginx"))
+_NOTES = """\
+- What distribution and the seed hold at the beginning was written to their folders in the form in which they keep it,
+  what ours hold by the writer that pushes go through: to push it all would take hours with them, and minutes with ours.
+- 1,000,000 entries, and long lists of repositories and referrers, are asked of ours only. distribution has no list of
+  referrers, and the seed writes its whole metadata at each push.
+- The seed keeps uploads and downloads in memory as a whole, so it is not asked for many of 1 GiB or 256 MiB at once.
+- The smallest answers come from the page cache, and the disk's own cache takes part in each sync, with all of them.
+"""
 # A generator that has used this much of the one processor that it may use was what could not go faster.
 _BUSY = 0.9
 
@@ -51,6 +59,8 @@ def markdown(results: Results, scale: Scale, charts: dict[str, str]) -> Iterator
     yield "medians, with the least and the most in brackets; what is compared is compared round by round."
     yield ""
     yield from _facts(results)
+    yield from _NOTES.splitlines()
+    yield ""
     yield from _bars(results, scale)
     for question, title in _TITLES.items():
         cases = results.of(question)

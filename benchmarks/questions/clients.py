@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bench import Bench, turned
@@ -46,11 +47,14 @@ def _case(title: str) -> Case:
 def run(bench: Bench) -> None:
     """A new server in each round, so that everything is pushed to it anew."""
     scale = bench.scale
+    kinds = bench.kinds("files", "files x2", "distribution")
+    if not kinds:
+        return
     pulled, pushed = (layout(bench.stores.folder, seed, scale.layers, scale.layer) for seed in (1, 2))
     with _engines(scale.pullers) as engines:
         _load(engines[0], pushed)
         for number in range(min(scale.rounds, 2)):
-            for kind in turned(bench.kinds("files", "files x2", "distribution"), number):
+            for kind in turned(kinds, number):
                 with bench.stores.serve(kind) as subject, bench.stores.scratch() as scratch:
                     _skopeo(bench, subject, pulled, scratch)
                     _docker(bench, subject, engines)
@@ -77,7 +81,8 @@ def _docker(bench: Bench, subject: Subject, engines: Sequence[Client]) -> None:
     name = f"{subject.address}/{_REPOSITORY}:v1"
     for count in (1, len(engines)):
         os.sync()
-        bench.take(docker_pull(count), subject.name, lambda: _timed(lambda: _at_once(engines[:count], "pull", name)))  # noqa: B023 (called here)
+        pull = partial(_at_once, engines[:count], "pull", name)
+        bench.take(docker_pull(count), subject.name, partial(_timed, pull))
         _at_once(engines[:count], "image", "rm", name)
     other = f"{subject.address}/{_REPOSITORY}/pushed:v1"
     engines[0]("tag", "pushed:v1", other)
