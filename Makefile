@@ -1,4 +1,4 @@
-.PHONY: serve test check unit conformance interop faults collection-scale lock clean
+.PHONY: serve test check unit conformance interop faults collection-scale bench lock clean
 
 serve: ## set up and run the registry (ARGS="--storage-dir DIR --listen ADDRESS:PORT")
 	@scripts/setup run
@@ -30,6 +30,10 @@ faults: ## kill the server at every step, let requests meet, and print the matri
 collection-scale: ## what collecting garbage costs among a million references, and what pushes and pulls notice (ARGS="--rounds 60")
 	@scripts/setup dev
 	@scripts/collection-scale $(ARGS)
+
+bench: ## measure it beside other registries, and write docs/benchmarks (ARGS="--quick" or "--only reads --subjects files")
+	@scripts/setup dev
+	@scripts/bench $(ARGS)
 
 lock: ## pin the dependencies anew
 	@scripts/setup dev
