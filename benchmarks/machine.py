@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from interop.tools import find, version
+from support.tools import find, version
 
 __all__ = ["facts"]
 

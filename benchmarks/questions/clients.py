@@ -14,7 +14,7 @@ from benchmarks.bench import Bench, turned
 from benchmarks.image import layout
 from benchmarks.results import Case, Sample
 from benchmarks.subjects import Subject
-from interop.tools import clean_environment, find
+from support.tools import clean_environment, find
 from support.process import Client, CommandFailed, daemon
 
 __all__ = ["NAME", "docker_pull", "docker_push", "run", "skopeo"]

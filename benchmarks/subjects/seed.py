@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import content
 from benchmarks.subjects import Holdings
-from interop.tools import find
+from support.tools import find
 
 __all__ = ["Seed"]
 
