@@ -18,6 +18,7 @@ from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.testing.client import AsgiClient
+from support.object_store import CREDENTIALS, S3Server, s3_server
 from support.postgres import PostgresServer, postgres_server
 
 BackendPair = Callable[..., AppState]
@@ -83,6 +84,22 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="ferro-test-", dir=SHARED_MEMORY) as path:
         yield Path(path)
+
+
+@pytest.fixture(scope="session")
+def running_s3() -> Iterator[S3Server]:
+    """A real S3 server, started once for all tests that need it."""
+    memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with TemporaryDirectory(prefix="ferro-test-", dir=memory) as path, s3_server(Path(path)) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A real S3 server, and in the environment what opens it."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return running_s3
 
 
 @pytest.fixture(params=["memory", "sqlite+files", "postgres+files"])

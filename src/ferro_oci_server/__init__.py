@@ -25,6 +25,7 @@ from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import (
     BlobReader,
     BlobStore,
+    LinkedBlobs,
     RegistryMeta,
     Reviews,
     StagedBytesMissing,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from ferro_oci_server.api.metrics import metrics_routes
     from ferro_oci_server.backends.blob.filesystem import FsBlobStore
     from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
+    from ferro_oci_server.backends.blob.object_store import ObjectBlobStore
     from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
     from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta
     from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
@@ -81,9 +83,11 @@ __all__ = [
     "InMemoryRegistryMeta",
     "Inspection",
     "Limits",
+    "LinkedBlobs",
     "ManifestInfo",
     "ManifestRecord",
     "MissingReferences",
+    "ObjectBlobStore",
     "OciError",
     "OciErrorCode",
     "PostgresRegistryMeta",
@@ -119,6 +123,7 @@ _LAZY = {
     "FsBlobStore": "ferro_oci_server.backends.blob.filesystem",
     "InMemoryBlobStore": "ferro_oci_server.backends.blob.memory",
     "InMemoryRegistryMeta": "ferro_oci_server.backends.meta.memory",
+    "ObjectBlobStore": "ferro_oci_server.backends.blob.object_store",
     "PostgresRegistryMeta": "ferro_oci_server.backends.meta.postgres",
     "SqliteRegistryMeta": "ferro_oci_server.backends.meta.sqlite",
     "metrics_routes": "ferro_oci_server.api.metrics",

@@ -3,12 +3,14 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferro_oci_server.config import PREFIX, Config, ConfigError, settings
+from ferro_oci_server.core.inspection import Finding
 from ferro_oci_server.core.ports import StoreError
+from ferro_oci_server.core.recovery import LOST
 from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _COMMANDS = {
     "restore": "Make a storage folder of what a backup has, and verify it.",
     "verify": "Look at everything that is kept, beside a registry that serves or without one; the status is 1 if "
     "something is wrong.",
+    "recover": "Find blobs that the metadata has lost among the bytes that are still there: after it came back from a "
+    "backup that is older than they are. The status is 1 if something stays lost.",
 }
 
 
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
     names = ("config", *(setting.name for setting in settings()))
     flags = {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
-    run = {"serve": _serve, "gc": _collect, "backup": _back_up, "restore": _restore, "verify": _verify}[parsed.command]
+    run = _RUN[parsed.command]
     try:
         return run(Config.load(flags), parsed)
     except ConfigError as exc:
@@ -129,14 +133,39 @@ def _verify(config: Config, parsed: argparse.Namespace) -> int:
     return asyncio.run(_print_findings(open_state(config), repair=parsed.repair))
 
 
+def _recover(config: Config, _: argparse.Namespace) -> int:
+    """Print what was found again, and what was not, a line each, tab-separated."""
+    from ferro_oci_server.server import open_state  # noqa: PLC0415
+
+    if config.storage_dir is None:
+        return _refuse(["storage_dir: there is nothing to recover without one"])
+
+    return asyncio.run(_print_recovered(open_state(config)))
+
+
+async def _print_recovered(state: AppState) -> int:
+    status = 0
+    try:
+        async for finding in state.recover():
+            _print_finding(finding)
+            status = 1 if finding.outcome == LOST else status
+    finally:
+        await state.close()
+    return status
+
+
+def _print_finding(finding: Finding) -> None:
+    fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
+    print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
+
+
 async def _print_findings(state: AppState, *, repair: bool) -> int:
     found = 0
     telling = asyncio.create_task(_tell_progress(state))
     try:
         async for finding in state.verify(repair=repair):
             found += 1
-            fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
-            print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
+            _print_finding(finding)
     finally:
         telling.cancel()
         await state.close()
@@ -201,3 +230,13 @@ def _refuse(problems: Sequence[str], status: int = 2) -> int:
     for problem in problems:
         print(f"{PACKAGE_NAME}: {problem}", file=sys.stderr)
     return status
+
+
+_RUN: Mapping[str, Callable[[Config, argparse.Namespace], int]] = {
+    "serve": _serve,
+    "gc": _collect,
+    "backup": _back_up,
+    "restore": _restore,
+    "verify": _verify,
+    "recover": _recover,
+}

@@ -15,8 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from support.registry import Registry, Setup, serve
-
-from .tools import clean_environment, find
+from support.tools import clean_environment, find
 
 VERSIONS = ("1.1", "dev")
 RUN_SECONDS = 600

@@ -324,19 +324,21 @@ class Request:
             ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
         pace, more = Pace(self._limits), True
-        while more:
-            try:
+        try:
+            while more:
                 message = await pace.next(self._receive, self.received)
-            except TimeoutError:
-                self.stalled = True
-                raise ClientVanished from None
-            if message["type"] == "http.disconnect":
-                raise ClientVanished
-            more = message.get("more_body", False)
-            piece = message.get("body", b"")
-            if piece:
-                self.received += len(piece)
-                yield piece
+                if message["type"] == "http.disconnect":
+                    raise ClientVanished
+                more = message.get("more_body", False)
+                piece = message.get("body", b"")
+                if piece:
+                    self.received += len(piece)
+                    yield piece
+        except TimeoutError:
+            self.stalled = True
+            raise ClientVanished from None
+        finally:
+            pace.stop()
 
 
 _ONCE = frozenset(

@@ -1,4 +1,4 @@
-"""What stores have besides, if what they keep is to be verified. Both protocols are optional.
+"""What stores have besides, if what they keep is to be verified. All protocols are optional.
 
 1. Whoever has looked at bytes says which: a mark is set, or lifted, only while the blob is still at the location that
    was looked at. What was pushed meanwhile is not judged by what was there before.
@@ -16,6 +16,7 @@ from ferro_oci_server.oci.name import RepositoryName
 
 __all__ = [
     "DatedBlobs",
+    "DescribedBlobs",
     "Finding",
     "FindingKind",
     "InspectedBlob",
@@ -95,6 +96,15 @@ class DatedBlobs(Protocol):
 
     async def age(self, location: str) -> float | None:
         """For how many seconds the bytes at a location have been as they are; ``None`` where there are none."""
+        ...
+
+
+@runtime_checkable
+class DescribedBlobs(Protocol):
+    """A ``BlobStore`` that knows of its own what each of its blobs is."""
+
+    async def describe(self, location: str) -> Blob | None:
+        """The digest and the size that a blob at a location should have, as it was stored; ``None`` where none is."""
         ...
 
 

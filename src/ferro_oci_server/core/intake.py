@@ -21,6 +21,9 @@ __all__ = ["ClientVanished", "Intake", "Room"]
 # of uploads at once.
 _BATCH = 256 * 1024
 
+# Pieces may be single bytes, and as objects they are much larger than that.
+_MAX_PIECES = 512
+
 
 Room = Callable[[int], Awaitable[int]]
 """How many bytes a chunk may have, given how many it has at least. It raises where those are too many."""
@@ -100,23 +103,24 @@ class Intake:
             raise ClientVanished
 
     async def _gather(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        gathered = bytearray()
+        gathered: list[bytes] = []
+        size = 0
         try:
             async for piece in pieces:
                 self._count(len(piece))
                 if self._received > self._most:
                     self._most = await self._room(self._received)
-                if not gathered and len(piece) >= _BATCH:
-                    yield piece
-                    continue
-                gathered += piece
-                if len(gathered) >= _BATCH:
-                    yield bytes(gathered)
-                    gathered = bytearray()
+                gathered.append(piece)
+                size += len(piece)
+                if size >= _BATCH:
+                    yield b"".join(gathered)
+                    gathered, size = [], 0
+                elif len(gathered) == _MAX_PIECES:
+                    gathered = [b"".join(gathered)]
         except ClientVanished:
             self.vanished = True
-        if gathered:
-            yield bytes(gathered)
+        if size:
+            yield b"".join(gathered)
 
     def _count(self, size: int) -> None:
         self._received += size

@@ -35,6 +35,7 @@ from ferro_oci_server.oci.reference import Reference, Tag
 __all__ = [
     "BlobReader",
     "BlobStore",
+    "LinkedBlobs",
     "RegistryMeta",
     "Reviews",
     "StagedBytesMissing",
@@ -72,7 +73,7 @@ class StagedBytesMissing(Exception):
 
 
 class BlobReader(Protocol):
-    """An open blob: what is deleted or replaced meanwhile is still read as it was."""
+    """An open blob. What is deleted meanwhile is still read as it was or, where a store cannot keep it, found lost."""
 
     @property
     def size(self) -> int:
@@ -191,6 +192,19 @@ class BlobStore(Protocol):
 
     async def close(self) -> None:
         """Release everything; the last call."""
+        ...
+
+
+@runtime_checkable
+class LinkedBlobs(Protocol):
+    """What a ``BlobStore`` has besides, if clients may fetch blobs from where it keeps them."""
+
+    async def url(self, location: str, seconds: float) -> str | None:
+        """Where whoever has the URL can read a blob, and any part of it, for some time; it is as good as a password.
+
+        Returns:
+            ``None`` where there is none, and the blob must be read through this store.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
 from ferro_oci_server.core.quota import Quota, Quotas
 from ferro_oci_server.core.records import Collected, Verdict
+from ferro_oci_server.core.recovery import Recovery
 from ferro_oci_server.core.referrers import Referrers
 from ferro_oci_server.core.scrubber import Scrub, Scrubber
 from ferro_oci_server.core.tags import Tags
@@ -65,9 +66,11 @@ class AppState:
         self.scrubber: Scrubber | None = None
         """Looks for damaged blobs, and ``verifier`` at everything, where the metadata store can be inspected."""
         self.verifier: Verifier | None = None
+        self._recovery: Recovery | None = None
         if self._inspection is not None:
             self.scrubber = Scrubber(self._inspection, integrity, scrub or Scrub())
             self.verifier = Verifier(blob_store, registry_meta, self._inspection, integrity, missing_references)
+            self._recovery = Recovery(blob_store, registry_meta, self._inspection, integrity, missing_references)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -106,6 +109,13 @@ class AppState:
         if self.verifier is None:
             return
         async for finding in self.verifier.verify(repair=repair):
+            yield finding
+
+    async def recover(self) -> AsyncIterator[Finding]:
+        """Look for bytes that rows have lost, or never had, give them to those, and tell of each."""
+        if self._recovery is None:
+            return
+        async for finding in self._recovery.recover():
             yield finding
 
     async def scrub_count(self) -> ScrubCount:
