@@ -12,7 +12,7 @@ check: ## style, types, layers
 
 unit: ## the tests that need no registry clients
 	@scripts/setup dev
-	@scripts/install-clients strace nginx versitygw
+	@scripts/install-clients strace nginx versitygw postgres
 	@.venv/bin/python -m pytest --ignore tests/interop
 
 conformance: ## the official conformance program, all versions and all ways to serve
