@@ -63,7 +63,7 @@ def _collect(config: Config, parsed: argparse.Namespace) -> int:
     """Print what was removed, or, dry, what becomes of everything that waits; a line each, tab-separated."""
     from ferro_oci_server.server import open_state  # noqa: PLC0415
 
-    if config.storage_dir is None:
+    if not config.is_kept:
         return _refuse(["storage_dir: there is nothing to collect without one"])
 
     async def collect() -> None:
@@ -85,8 +85,8 @@ def _back_up(config: Config, parsed: argparse.Namespace) -> int:
     """Say what the backup has, and what of the registry was damaged."""
     from ferro_oci_server.backup import BackupError, BackupRefused, back_up  # noqa: PLC0415
 
-    if config.database_url is not None:
-        return _refuse(["database_url: backup copies SQLite's file; for PostgreSQL see docs/operations.md"])
+    if config.database_url is not None or config.storage_url is not None:
+        return _refuse(["backup copies a storage folder; for a database and a bucket see docs/operations.md"])
     if config.storage_dir is None:
         return _refuse(["storage_dir: there is nothing to back up without one"])
     try:
@@ -104,8 +104,8 @@ def _restore(config: Config, parsed: argparse.Namespace) -> int:
     """Say what the registry has, and what was not as it should be."""
     from ferro_oci_server.backup import BackupError, BackupRefused, restore  # noqa: PLC0415
 
-    if config.database_url is not None:
-        return _refuse(["database_url: restore makes SQLite's file; for PostgreSQL see docs/operations.md"])
+    if config.database_url is not None or config.storage_url is not None:
+        return _refuse(["restore makes a storage folder; for a database and a bucket see docs/operations.md"])
     if config.storage_dir is None:
         return _refuse(["storage_dir: name the folder to restore into"])
     try:
@@ -127,7 +127,7 @@ def _verify(config: Config, parsed: argparse.Namespace) -> int:
     """Print what is wrong, a line each, tab-separated; how far it has come goes to standard error."""
     from ferro_oci_server.server import open_state  # noqa: PLC0415
 
-    if config.storage_dir is None:
+    if not config.is_kept:
         return _refuse(["storage_dir: there is nothing to verify without one"])
 
     return asyncio.run(_print_findings(open_state(config), repair=parsed.repair))
@@ -137,7 +137,7 @@ def _recover(config: Config, _: argparse.Namespace) -> int:
     """Print what was found again, and what was not, a line each, tab-separated."""
     from ferro_oci_server.server import open_state  # noqa: PLC0415
 
-    if config.storage_dir is None:
+    if not config.is_kept:
         return _refuse(["storage_dir: there is nothing to recover without one"])
 
     return asyncio.run(_print_recovered(open_state(config)))

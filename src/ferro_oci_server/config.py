@@ -83,6 +83,17 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _storage_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        is_known = url.scheme in ("s3", "gs", "az") and bool(url.netloc)
+    except ValueError:
+        is_known = False
+    if not is_known:
+        raise ValueError("expected a URL such as s3://bucket/prefix?region=eu-west-1")
+    return text
+
+
 def _number(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
@@ -135,7 +146,9 @@ class Config:
 
     listen: Listen = _setting(Listen.parse, "0.0.0.0:8080", "Address and port to listen on.")
     storage_dir: Path | None = _setting(
-        _path, None, "Folder that keeps everything. Unset: kept in memory, and lost at the end."
+        _path,
+        None,
+        "Folder that keeps what the two URLs below do not. Without all three, everything is kept in memory.",
     )
     database_url: str | None = _setting(
         _database_url,
@@ -143,6 +156,11 @@ class Config:
         "PostgreSQL database for all but the bytes of blobs: postgresql://user:password@host/database. "
         "Unset: SQLite in storage_dir.",
         secret=True,
+    )
+    storage_url: str | None = _setting(
+        _storage_url,
+        None,
+        "Bucket of an object store for the bytes of blobs: s3://, gs:// or az://. Unset: files in storage_dir.",
     )
     database_connections: int = _setting(
         _number(1, 1000), "10", "Connections of each worker to the database of database_url."
@@ -219,6 +237,11 @@ class Config:
     access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
     log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether a registry is kept anywhere but in memory."""
+        return self.storage_dir is not None or self.database_url is not None
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, str], source: Callable[[str], str] = str) -> Self:
         """Read settings from their texts, by name; ``source`` says how a wrong one is called in the report.
@@ -237,8 +260,9 @@ class Config:
             except ValueError as exc:
                 given = "" if known[name].metadata["secret"] else f", not {text!r}"
                 problems.append(f"{source(name)}: {exc}{given}")
-        if "database_url" in read and "storage_dir" not in read:
-            problems.append(f"{source('database_url')}: blobs need a place, too: set storage_dir")
+        if "storage_dir" not in read and ("database_url" in read) != ("storage_url" in read):
+            one, other = ("database_url", "storage_url") if "database_url" in read else ("storage_url", "database_url")
+            problems.append(f"{source(one)}: the rest needs a place, too: set storage_dir or {other}")
         if problems:
             raise ConfigError(problems)
         return cls(**read)

@@ -82,6 +82,11 @@ def open_state(config: Config) -> AppState:
 
 
 def _open_blobs(config: Config) -> BlobStore:
+    if config.storage_url is not None:
+        # Its library is for those who use it.
+        from ferro_oci_server.backends.blob.object_store import ObjectBlobStore  # noqa: PLC0415
+
+        return ObjectBlobStore.from_url(config.storage_url)
     return InMemoryBlobStore() if config.storage_dir is None else FsBlobStore(config.storage_dir)
 
 
@@ -214,7 +219,7 @@ def _shared_folders(config: Config) -> Iterator[Config]:
         return
     with tempfile.TemporaryDirectory(prefix="ferro-oci-metrics-") as metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        if config.storage_dir is not None:
+        if config.is_kept:
             yield config
             return
         memory = Path(tempfile.mkdtemp(prefix="ferro-oci-", dir=_SHARED_MEMORY))
@@ -225,7 +230,7 @@ def _shared_folders(config: Config) -> Iterator[Config]:
 
 
 def _warn(config: Config) -> None:
-    if config.storage_dir is None:
+    if not config.is_kept:
         _log.warning("FERRO_OCI_STORAGE_DIR is not set: everything is kept in memory, and lost at the end")
 
 

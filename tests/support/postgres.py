@@ -172,12 +172,16 @@ class PostgresServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        self._drop_connections()
 
-    def stop(self) -> None:
-        """End it in order, and whatever is connected; it may have ended already."""
+    def _drop_connections(self) -> None:
         for connection in self._connections.values():
             connection.terminate()
         self._connections.clear()
+
+    def stop(self) -> None:
+        """End it in order, and whatever is connected; it may have ended already."""
+        self._drop_connections()
         self._runner.run(asyncio.sleep(0))
         if self._process is None or self._process.poll() is not None:
             return
