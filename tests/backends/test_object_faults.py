@@ -166,9 +166,13 @@ async def test_a_part_that_breaks_off_is_sent_again(store: ObjectBlobStore, prox
 
 
 @pytest.mark.parametrize("is_meant", [is_part, is_marker], ids=["part", "marker"])
+@pytest.mark.parametrize(
+    "options", [{}, {"unsigned_payload": "true", "checksum_algorithm": "CRC64NVME"}], ids=["signed", "checksum"]
+)
 async def test_a_bit_that_changes_on_its_way_is_refused(
-    store: ObjectBlobStore, proxy: FaultProxy, is_meant: Meant
+    s3: S3Server, proxy: FaultProxy, options: dict[str, str], is_meant: Meant
 ) -> None:
+    store = ObjectBlobStore.from_url(s3.url(address=proxy.address, **options))
     proxy.once(Fault(flips=True), is_meant)
     with pytest.raises(StoreUnavailable):
         await put(store, LARGE)
@@ -221,13 +225,14 @@ async def test_a_download_that_breaks_off_again_and_again_ends(store: ObjectBlob
     location = await put(store, LARGE)
     reader = await store.open(location)
     assert reader is not None
-    proxy.always(Fault(gives=0), is_content)
-    received = b""
-    async with within(60):
-        with pytest.raises(StoreUnavailable):
-            async for piece in reader.pieces(0, reader.size):
-                received += piece
-    assert received == b""
+    for fault in (Fault(gives=0), Fault(is_empty=True)):
+        proxy.always(fault, is_content)
+        received = b""
+        async with within(60):
+            with pytest.raises(StoreUnavailable):
+                async for piece in reader.pieces(0, reader.size):
+                    received += piece
+        assert received == b""
     # Each time it gets on a bit.
     proxy.always(Fault(gives=MIB), is_content)
     assert await read(store, location) == LARGE

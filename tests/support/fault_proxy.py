@@ -34,6 +34,8 @@ class Fault:
     """Whether the server sees the request."""
     gives: int | None = None
     """The connection is cut when so many bytes of the answer's body have gone."""
+    is_empty: bool = False
+    """The answer has no body, and says so."""
     answer: tuple[int, str] | None = None
     """What is answered instead of what the server says."""
     is_silent: bool = False
@@ -123,6 +125,8 @@ async def _carry(proxy: FaultProxy, upstream: str, reader: asyncio.StreamReader,
     if fault.answer is not None:
         status, text = fault.answer
         answer = f"HTTP/1.1 {status} x\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
+    if fault.is_empty:
+        answer = _LENGTH.sub(b"Content-Length: 0", answer[: answer.index(b"\r\n\r\n") + 4], count=1)
     if fault.gives is not None:
         answer = answer[: answer.index(b"\r\n\r\n") + 4 + fault.gives]
     writer.write(answer)

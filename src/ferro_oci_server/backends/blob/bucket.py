@@ -59,12 +59,15 @@ class ObjectStat:
 
 
 class Bucket:
-    """The objects below one prefix. ``store`` is what the library made; ``public`` is the same under the name by which
+    """The objects below one prefix.
+
+    ``store`` is what the library made, and may be silent for ``seconds``; ``public`` is the same under the name by which
     clients reach it.
     """
 
-    def __init__(self, store: RemoteStore, public: RemoteStore | None = None) -> None:
+    def __init__(self, store: RemoteStore, seconds: float, public: RemoteStore | None = None) -> None:
         self._store = store
+        self._seconds = seconds
         self._public = public or store
 
     async def put(self, key: str, content: Sequence[bytes]) -> None:
@@ -118,6 +121,15 @@ class Bucket:
             return None
         return ObjectStat(key, found["size"], found["last_modified"])
 
+    async def has(self, key: str, size: int) -> bool:
+        """Whether there is an object of that size, as far as can be found out without waiting for long."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                stat = await self.stat(key)
+        except (StoreUnavailable, TimeoutError):
+            return False
+        return stat is not None and stat.size == size
+
     async def read(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Read an object from ``start`` up to ``stop``, a piece at a time; goes on where a connection broke.
 
@@ -141,6 +153,8 @@ class Bucket:
                     raise StoreCorrupted("an object has become shorter") from None
                 if attempts == _ATTEMPTS:
                     raise
+            if start < stop and attempts == _ATTEMPTS:
+                raise StoreUnavailable("the object store sends less than it announces")
 
     async def list(self, folder: str) -> AsyncGenerator[ObjectStat, None]:
         """The objects below a folder, in the order of their keys.

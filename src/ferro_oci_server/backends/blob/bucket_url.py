@@ -86,7 +86,7 @@ def open_bucket(url: str) -> Bucket:
         raise ValueError(f"{', '.join(sorted(unknown))} is no option of {parts.scheme}://; these are: {known}")
     bucket = (parts.scheme, parts.netloc, parts.path.strip("/"))
     store = _open(*bucket, options, seconds)
-    return Bucket(store, _open(*bucket, {**options, "endpoint": public}, seconds) if public else None)
+    return Bucket(store, seconds, _open(*bucket, {**options, "endpoint": public}, seconds) if public else None)
 
 
 def _seconds(text: str) -> float:

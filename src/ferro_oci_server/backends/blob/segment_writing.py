@@ -97,10 +97,7 @@ class SegmentWriter:
         try:
             await finish(writing)
         except StoreUnavailable:
-            stat = None
-            with suppress(StoreUnavailable):
-                stat = await self._bucket.stat(key)
-            if stat is None or stat.size != size:
+            if not await self._bucket.has(key, size):
                 raise
 
 
