@@ -246,8 +246,8 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--from-distribution",
         metavar="FOLDER",
-        type=Path,
-        help="files of the registry distribution to copy: the folder that its settings call rootdirectory",
+        help="files of the registry distribution to copy: the folder that its settings call rootdirectory, or the URL "
+        "of a bucket, such as s3://bucket/prefix?region=eu-west-1",
     )
     parser.add_argument("--to", metavar="PLACE", required=True, dest="destination", help="the registry to copy to")
     parser.add_argument(

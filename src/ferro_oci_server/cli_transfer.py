@@ -21,6 +21,7 @@ from ferro_oci_server.transfer import (
     Source,
     SourceEmpty,
     Transfer,
+    Tree,
 )
 from ferro_oci_server.transfer.distribution import ROOT
 
@@ -56,9 +57,7 @@ def _open(parsed: argparse.Namespace, report: Report, closing: AsyncExitStack) -
     config = _read_place(parsed.destination, "--to")
     source: Source
     if parsed.from_distribution is not None:
-        if not (parsed.from_distribution / ROOT / "repositories").is_dir():
-            raise ConfigError([f"--from-distribution: there is no {ROOT}/repositories in {parsed.from_distribution}"])
-        tree = FolderTree(parsed.from_distribution)
+        tree = _open_tree(parsed.from_distribution)
         closing.push_async_callback(tree.close)
         source = DistributionSource(tree, report)
     else:
@@ -78,6 +77,22 @@ def _open(parsed: argparse.Namespace, report: Report, closing: AsyncExitStack) -
         parallel=parsed.parallel,
         report=report,
     )
+
+
+def _open_tree(place: str) -> Tree:
+    """The files of distribution, in a folder or in a bucket."""
+    if "://" not in place:
+        if not Path(place, ROOT, "repositories").is_dir():
+            raise ConfigError([f"--from-distribution: there is no {ROOT}/repositories in {place}"])
+        return FolderTree(Path(place))
+    # Their library is large, and is not needed for folders.
+    from ferro_oci_server.backends.blob.bucket_url import open_bucket  # noqa: PLC0415
+    from ferro_oci_server.transfer.bucket_tree import BucketTree  # noqa: PLC0415
+
+    try:
+        return BucketTree(open_bucket(place))
+    except ValueError as exc:
+        raise ConfigError([f"--from-distribution: {exc}"]) from exc
 
 
 def _read_place(text: str, flag: str) -> Config:

@@ -4,6 +4,7 @@ Paths are relative, with slashes between their parts.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,11 +22,11 @@ class Tree(Protocol):
         StoreUnavailable: raised by any method; it may be repeated.
     """
 
-    async def folders(self, path: str) -> list[str]:
+    async def folders(self, path: str) -> Sequence[str]:
         """The names of the folders in a folder, in no order; none where it is not there."""
         ...
 
-    async def files(self, path: str) -> list[str]:
+    async def files(self, path: str) -> Sequence[str]:
         """The paths of all files below a folder, as seen from there, in no order; none where it is not there."""
         ...
 
@@ -45,11 +46,11 @@ class FolderTree:
         self._folder = folder
         self._threads = Threads()
 
-    async def folders(self, path: str) -> list[str]:
+    async def folders(self, path: str) -> Sequence[str]:
         """The names of the folders in a folder."""
         return await self._threads.run(_folders, self._folder / path)
 
-    async def files(self, path: str) -> list[str]:
+    async def files(self, path: str) -> Sequence[str]:
         """The paths of all files below a folder."""
         return await self._threads.run(_files, self._folder / path)
 
