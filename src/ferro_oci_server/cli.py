@@ -29,7 +29,14 @@ _COMMANDS = {
     "something is wrong.",
     "recover": "Find blobs that the metadata has lost among the bytes that are still there: after it came back from a "
     "backup that is older than they are. The status is 1 if something stays lost.",
+    "transfer": "Copy a registry to another, whatever each keeps its content in, while the first one serves; again and "
+    "again, for what is new. The status is 1 if the destination lacks something at the end.",
 }
+
+_PLACES = (
+    "PLACE is a storage folder, or a TOML file of settings, whose name ends in .toml. It says all: the environment and "
+    "the settings of this command do not count, apart from what databases and object stores themselves look for there."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,10 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
     names = ("config", *(setting.name for setting in settings()))
-    flags = {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
-    run = _RUN[parsed.command]
+    flags = {name: getattr(parsed, name) for name in names if getattr(parsed, name, None) is not None}
     try:
-        return run(Config.load(flags), parsed)
+        if parsed.command == "transfer":
+            return _transfer(parsed)
+        return _RUN[parsed.command](Config.load(flags), parsed)
     except ConfigError as exc:
         return _refuse(exc.problems)
     except StoreError as exc:
@@ -159,6 +167,12 @@ def _print_finding(finding: Finding) -> None:
     print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
 
 
+def _transfer(parsed: argparse.Namespace) -> int:
+    from ferro_oci_server.cli_transfer import transfer  # noqa: PLC0415
+
+    return transfer(parsed)
+
+
 async def _print_findings(state: AppState, *, repair: bool) -> int:
     found = 0
     telling = asyncio.create_task(_tell_progress(state))
@@ -211,7 +225,10 @@ def _parser() -> argparse.ArgumentParser:
     parsers = {
         name: commands.add_parser(name, help=text, description=text, epilog=epilog, parents=[settings_of_all])
         for name, text in _COMMANDS.items()
+        if name != "transfer"
     }
+    text = _COMMANDS["transfer"]
+    _add_places(commands.add_parser("transfer", help=text, description=text, epilog=_PLACES))
     parsers["verify"].add_argument(
         "--repair",
         action="store_true",
@@ -224,6 +241,35 @@ def _parser() -> argparse.ArgumentParser:
         "--keep", action="store_true", help="keep blobs that the registry does not have any more"
     )
     return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``transfer``, which is about two registries and so has no settings of its own."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--from", metavar="PLACE", dest="source", help="the registry to copy; it is only read")
+    source.add_argument(
+        "--from-distribution",
+        metavar="FOLDER",
+        help="files of the registry distribution to copy: the folder that its settings call rootdirectory, or the URL "
+        "of a bucket, such as s3://bucket/prefix?region=eu-west-1",
+    )
+    parser.add_argument("--to", metavar="PLACE", required=True, dest="destination", help="the registry to copy to")
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="also remove from the destination what the source does not have: in the last pass, when nobody pushes to "
+        "the source any more, and nobody has pushed to the destination yet",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, and say how the two differ")
+    parser.add_argument(
+        "--parallel", metavar="NUMBER", type=_parallel, default=8, help="blobs or manifests at a time. Default: 8"
+    )
+
+
+def _parallel(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError("expected a number from 1 to 256")
+    return int(text)
 
 
 def _refuse(problems: Sequence[str], status: int = 2) -> int:

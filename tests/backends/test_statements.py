@@ -35,6 +35,9 @@ INDEXES = {
     "referrer_page": "ix_manifests_referrers",
     "referrer_page_of_type": "ix_manifests_referrers_of_type",
     "repository_page": "sqlite_autoindex_repositories_1",
+    "link_page": "repository_blobs USING PRIMARY KEY",
+    "outline_page": "sqlite_autoindex_manifests_1",
+    "target_page": "tags USING PRIMARY KEY",
     # Without the contents of the manifests, and along the key of the tags.
     "manifest_count": "COVERING INDEX sqlite_autoindex_manifests_1",
     "tag_count": "tags USING PRIMARY KEY",

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from ferro_oci_server.core.records import Blob, StoredManifest, Waste
+from ferro_oci_server.core.records import Blob, ManifestInfo, StoredManifest, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.reference import Tag
 
 __all__ = [
     "DatedBlobs",
@@ -122,6 +123,18 @@ class Inspection(Protocol):
 
     async def inspect_manifests(self, name: RepositoryName, after: str, limit: int) -> list[InspectedManifest]:
         """Up to ``limit`` manifests of a repository whose digests sort behind ``after``."""
+        ...
+
+    async def list_links(self, name: RepositoryName, after: str, limit: int) -> list[InspectedBlob]:
+        """Up to ``limit`` blobs that a repository links, damaged or not, whose digests sort behind ``after``."""
+        ...
+
+    async def list_manifests(self, name: RepositoryName, after: str, limit: int) -> list[ManifestInfo]:
+        """Up to ``limit`` manifests of a repository, without their content, by digest behind ``after``."""
+        ...
+
+    async def list_tag_targets(self, name: RepositoryName, after: str, limit: int) -> list[tuple[Tag, Digest]]:
+        """Up to ``limit`` tags of a repository that sort behind ``after``, with the manifests that they point at."""
         ...
 
     async def inspect_rows(self, limit: int) -> list[Finding]:

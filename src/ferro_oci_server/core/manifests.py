@@ -16,7 +16,7 @@ from ferro_oci_server.oci.manifest import parse_manifest
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Reference, Tag
 
-__all__ = ["Manifests"]
+__all__ = ["Manifests", "read_record"]
 
 # Hashing and parsing more than this would hold up other requests noticeably.
 _LARGE = 64 * 1024
@@ -84,9 +84,9 @@ class Manifests:
             QuotaExceeded: the repository has as many manifests or tags as it may.
         """
         if len(content) > _LARGE:
-            record = await self._hashing.run(_read, reference, content, content_type)
+            record = await self._hashing.run(read_record, reference, content, content_type)
         else:
-            record = _read(reference, content, content_type)
+            record = read_record(reference, content, content_type)
         named = (reference, *tags) if isinstance(reference, Tag) else tags
         await self._quotas.admit_manifest(name, record.digest, named)
         allow_missing = self._missing_references.allowed_in(name)
@@ -108,7 +108,13 @@ class Manifests:
         self._quotas.doubt(name)
 
 
-def _read(reference: Reference, content: bytes, content_type: str | None) -> ManifestRecord:
+def read_record(reference: Reference, content: bytes, content_type: str | None) -> ManifestRecord:
+    """Read a manifest for what a store must know of it.
+
+    Raises:
+        DigestInvalid: the reference is a digest, and not that of ``content``.
+        ManifestInvalid: the content is no manifest, or not of ``content_type``.
+    """
     algorithm = reference.algorithm if isinstance(reference, Digest) else Algorithm.SHA256
     digest = Digest.of(content, algorithm)
     if isinstance(reference, Digest) and digest != reference:

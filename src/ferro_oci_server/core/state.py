@@ -84,6 +84,16 @@ class AppState:
             background.append(self.scrubber.run())
         self._tasks = [asyncio.create_task(work) for work in background]
 
+    @property
+    def blob_store(self) -> BlobStore:
+        """Where the bytes of blobs are: for what works on stores, beside the registry."""
+        return self._blob_store
+
+    @property
+    def registry_meta(self) -> RegistryMeta:
+        """Where everything else is, likewise."""
+        return self._registry_meta
+
     async def check(self) -> None:
         """Ask both stores whether they work.
 

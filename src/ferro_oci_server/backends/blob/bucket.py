@@ -61,8 +61,8 @@ class ObjectStat:
 class Bucket:
     """The objects below one prefix.
 
-    ``store`` is what the library made, and may be silent for ``seconds``; ``public`` is the same under the name by which
-    clients reach it.
+    ``store`` is what the library made, and may be silent for ``seconds``; ``public`` is the same under the name by
+    which clients reach it.
     """
 
     def __init__(self, store: RemoteStore, seconds: float, public: RemoteStore | None = None) -> None:
@@ -170,6 +170,16 @@ class Bucket:
                 return
             for found in page:
                 yield ObjectStat(found["path"], found["size"], found["last_modified"])
+
+    async def folders(self, folder: str) -> Sequence[str]:
+        """The names of what is directly below a folder and has objects below it.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked now.
+        """
+        with _translated():
+            found = await obstore.list_with_delimiter_async(self._store, folder)
+        return [path.rpartition("/")[2] for path in found["common_prefixes"]]
 
     async def has_any(self, folder: str) -> bool:
         """Whether there is any object below a folder.

@@ -7,9 +7,10 @@ from ferro_oci_server.backends.meta.database import Transaction
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.reviews import ReviewMutations
 from ferro_oci_server.core.inspection import Finding, FindingKind, InspectedBlob, InspectedManifest, ScrubCount
-from ferro_oci_server.core.records import Blob, ReviewKind, StoredManifest, Waste
+from ferro_oci_server.core.records import Blob, ManifestInfo, ReviewKind, StoredManifest, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.reference import Tag
 
 __all__ = ["InspectionMutations"]
 
@@ -55,6 +56,27 @@ class InspectionMutations:
             linked=frozenset(Digest(key) for key, linked, _ in presence if linked),
             held=frozenset(Digest(key) for key, _, held in presence if held),
         )
+
+    async def links(
+        self, transaction: Transaction, name: RepositoryName, after: str, limit: int
+    ) -> list[InspectedBlob]:
+        """A page of the blobs that a repository links."""
+        rows = await transaction.every(self._statements.link_page, repository=name, after=after, limit=limit)
+        return [_blob(row) for row in rows]
+
+    async def outlines(
+        self, transaction: Transaction, name: RepositoryName, after: str, limit: int
+    ) -> list[ManifestInfo]:
+        """A page of manifests without their content."""
+        rows = await transaction.every(self._statements.outline_page, repository=name, after=after, limit=limit)
+        return [ManifestInfo(Digest(digest), media_type, size) for digest, media_type, size in rows]
+
+    async def targets(
+        self, transaction: Transaction, name: RepositoryName, after: str, limit: int
+    ) -> list[tuple[Tag, Digest]]:
+        """A page of tags with what they point at."""
+        rows = await transaction.every(self._statements.target_page, repository=name, after=after, limit=limit)
+        return [(Tag(tag), Digest(digest)) for tag, digest in rows]
 
     async def loose_rows(self, transaction: Transaction, limit: int) -> list[Finding]:
         """Records that belong to nothing."""

@@ -45,6 +45,41 @@ def _manifest_page() -> Select[Any]:
     )
 
 
+def _link_page() -> Select[Any]:
+    return (
+        select(*_blob)
+        .select_from(repositories)
+        .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
+        .join(blobs, blobs.c.digest == repository_blobs.c.digest)
+        .where(repositories.c.name == text("repository"), repository_blobs.c.digest > text("after"))
+        .order_by(repository_blobs.c.digest)
+        .limit(number("limit"))
+    )
+
+
+def _outline_page() -> Select[Any]:
+    return (
+        select(manifests.c.digest, manifests.c.media_type, manifests.c.size)
+        .select_from(repositories)
+        .join(manifests, manifests.c.repository_id == repositories.c.id)
+        .where(repositories.c.name == text("repository"), manifests.c.digest > text("after"))
+        .order_by(manifests.c.digest)
+        .limit(number("limit"))
+    )
+
+
+def _target_page() -> Select[Any]:
+    return (
+        select(tags.c.name, manifests.c.digest)
+        .select_from(repositories)
+        .join(tags, tags.c.repository_id == repositories.c.id)
+        .join(manifests, manifests.c.id == tags.c.manifest_id)
+        .where(repositories.c.name == text("repository"), tags.c.name > text("after"))
+        .order_by(tags.c.name)
+        .limit(number("limit"))
+    )
+
+
 def _presence() -> Select[Any]:
     """What a manifest refers to, and whether its repository has that as a blob and as a manifest."""
     digest = manifest_references.c.digest
@@ -85,6 +120,9 @@ class InspectionStatements(Compiler):
             select(table.c.location).where(self.is_one_of(table.c.location)) for table in (blobs, trash, uploads)
         )
         self.known = self.compile(union_all(*located))
+        self.link_page = self.compile(_link_page())
+        self.outline_page = self.compile(_outline_page())
+        self.target_page = self.compile(_target_page())
         self.spares = self.compile(
             select(trash.c.location, trash.c.digest, trash.c.size).where(
                 trash.c.digest == text("digest"), trash.c.doomed == 0

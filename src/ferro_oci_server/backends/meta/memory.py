@@ -332,6 +332,22 @@ class InMemoryRegistryMeta:
         digests = nsmallest(limit, (digest for digest in repository.manifests if digest > after))
         return [repository.inspect(name, digest) for digest in digests]
 
+    async def list_links(self, name: RepositoryName, after: str, limit: int) -> list[InspectedBlob]:
+        """Up to ``limit`` blobs that a repository links, damaged or not, whose digests sort behind ``after``."""
+        digests = nsmallest(limit, (digest for digest in self._find(name).blobs if digest > after))
+        return [InspectedBlob(self._blobs[digest], digest in self._suspects) for digest in digests]
+
+    async def list_manifests(self, name: RepositoryName, after: str, limit: int) -> list[ManifestInfo]:
+        """Up to ``limit`` manifests of a repository, without their content, by digest behind ``after``."""
+        manifests = self._find(name).manifests
+        digests = nsmallest(limit, (digest for digest in manifests if digest > after))
+        return [ManifestInfo(it, manifests[it].media_type, len(manifests[it].content)) for it in digests]
+
+    async def list_tag_targets(self, name: RepositoryName, after: str, limit: int) -> list[tuple[Tag, Digest]]:
+        """Up to ``limit`` tags of a repository that sort behind ``after``, with the manifests that they point at."""
+        repository = self._find(name)
+        return [(tag, repository.tags[tag]) for tag in repository.tag_names.page(after, limit)]
+
     async def inspect_rows(self, limit: int) -> list[Finding]:
         """Blobs that no repository links, and links of blobs that are not recorded."""
         loose = [(digest, "a blob that no repository links") for digest in self._blobs.keys() - self._links.keys()]

@@ -216,6 +216,18 @@ class SqlRegistryMeta:
         """Up to ``limit`` manifests of a repository whose digests sort behind ``after``."""
         return await self._database.ask(self._inspection.manifests, name, after, limit)
 
+    async def list_links(self, name: RepositoryName, after: str, limit: int) -> list[InspectedBlob]:
+        """Up to ``limit`` blobs that a repository links, damaged or not, whose digests sort behind ``after``."""
+        return await self._database.ask(self._inspection.links, name, after, limit)
+
+    async def list_manifests(self, name: RepositoryName, after: str, limit: int) -> list[ManifestInfo]:
+        """Up to ``limit`` manifests of a repository, without their content, by digest behind ``after``."""
+        return await self._database.ask(self._inspection.outlines, name, after, limit)
+
+    async def list_tag_targets(self, name: RepositoryName, after: str, limit: int) -> list[tuple[Tag, Digest]]:
+        """Up to ``limit`` tags of a repository that sort behind ``after``, with the manifests that they point at."""
+        return await self._database.ask(self._inspection.targets, name, after, limit)
+
     async def inspect_rows(self, limit: int) -> list[Finding]:
         """Records that belong to nothing, up to ``limit`` of each sort; everything is read for it."""
         return await self._database.ask(self._inspection.loose_rows, limit)
