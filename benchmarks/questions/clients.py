@@ -14,8 +14,8 @@ from benchmarks.bench import Bench, turned
 from benchmarks.image import layout
 from benchmarks.results import Case, Sample
 from benchmarks.subjects import Subject
-from support.tools import clean_environment, find
 from support.process import Client, CommandFailed, daemon
+from support.tools import clean_environment, find
 
 __all__ = ["NAME", "docker_pull", "docker_push", "run", "skopeo"]
 
