@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,22 @@ class TestDamage(OnFiles):
 
 class TestSeveralWorkers(OnFiles):
     """Stores of several processes on one root."""
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.04], ids=["quick", "slow"])
+    @behaviour
+    async def test_slow_readers_get_small_pieces(self, store: BlobStore, seconds: float) -> None:
+        reader = await store.open(await put(store, bytes(4 * MIB)))
+        assert reader is not None
+        sizes = []
+        async with aclosing(reader.pieces(0, reader.size)) as pieces:
+            async for piece in pieces:
+                sizes.append(len(piece))
+                await asyncio.sleep(seconds)
+                if len(sizes) == 40:
+                    break
+        await reader.close()
+        assert sizes[0] == 64 * 1024
+        assert (max(sizes) > 64 * 1024) is (seconds == 0)
 
     @behaviour
     async def test_the_disk_is_busy_while_a_large_blob_arrives(
