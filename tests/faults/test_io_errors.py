@@ -15,7 +15,7 @@ import pytest
 from faults.powerloss.refusing import KINDS
 from faults.powerloss.workloads import bytes_of, open_registry, pieces, push
 from ferro_oci_server.api.app import router
-from ferro_oci_server.core.ports import StoreError
+from ferro_oci_server.core.ports import StoreCorrupted, StoreError
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import BlobUnknown, DigestInvalid, UploadUnknown
@@ -163,8 +163,12 @@ async def test_staged_bytes_that_have_changed_become_no_blob_that_is_served_whol
         await state.uploads.append(_NAME, session.id, pieces(_CONTENT))
         await asyncio.to_thread(_flip, folder / "uploads" / session.id)
         await state.uploads.complete(_NAME, session.id, _DIGEST, pieces(b""))
+        client, path = AsgiClient(router(state)), f"/v2/{_NAME}/blobs/{_DIGEST}"
+        # Its beginning is right and has gone; then the connection is ended.
+        with pytest.raises(StoreCorrupted):
+            await client.request("GET", path)
         for method in ("GET", "HEAD"):
-            assert (await AsgiClient(router(state)).request(method, f"/v2/{_NAME}/blobs/{_DIGEST}")).status == 404
+            assert (await client.request(method, path)).status == 404
 
 
 async def test_staged_bytes_that_have_changed_are_found_when_they_are_read(
