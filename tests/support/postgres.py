@@ -126,11 +126,11 @@ class PostgresServer:
 
         return self._runner.run(ask())
 
-    def make_registry(self) -> str:
+    def make_registry(self, name: str = "registry") -> str:
         """Make a database with all tables, and return its name."""
-        self.query("CREATE DATABASE registry")
-        asyncio.run(prepare(self.url("registry")))
-        return "registry"
+        self.query(f"CREATE DATABASE {name} TEMPLATE template0")
+        asyncio.run(prepare(self.url(name)))
+        return name
 
     def empty(self, database: str) -> None:
         """Delete what is in a registry's database, and end whatever is connected to it."""
