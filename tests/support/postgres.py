@@ -132,6 +132,13 @@ class PostgresServer:
         asyncio.run(prepare(self.url(name)))
         return name
 
+    def drop(self, database: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        connection = self._connections.pop(database, None)
+        if connection is not None:
+            connection.terminate()
+        self.query(f"DROP DATABASE {database} WITH (FORCE)")
+
     def empty(self, database: str) -> None:
         """Delete what is in a registry's database, and end whatever is connected to it."""
         self.query(_EMPTY, database)
