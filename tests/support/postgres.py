@@ -126,11 +126,18 @@ class PostgresServer:
 
         return self._runner.run(ask())
 
-    def make_registry(self) -> str:
+    def make_registry(self, name: str = "registry") -> str:
         """Make a database with all tables, and return its name."""
-        self.query("CREATE DATABASE registry")
-        asyncio.run(prepare(self.url("registry")))
-        return "registry"
+        self.query(f"CREATE DATABASE {name} TEMPLATE template0")
+        asyncio.run(prepare(self.url(name)))
+        return name
+
+    def drop(self, database: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        connection = self._connections.pop(database, None)
+        if connection is not None:
+            connection.terminate()
+        self.query(f"DROP DATABASE {database} WITH (FORCE)")
 
     def empty(self, database: str) -> None:
         """Delete what is in a registry's database, and end whatever is connected to it."""

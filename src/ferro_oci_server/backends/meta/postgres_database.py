@@ -106,6 +106,8 @@ class PostgresDatabase:
 
     async def ask_apart(self, question: Work[Given, Result], *given: Given.args, **more: Given.kwargs) -> Result:
         """The same on a connection of its own, however long it takes."""
+        if self._is_closed:
+            raise StoreUnavailable("the metadata database is closed")
         await self._prepare()
         with translating():
             connection = await connect(self._url, PATIENT)

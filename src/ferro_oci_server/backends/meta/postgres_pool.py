@@ -73,7 +73,7 @@ class Pool:
         self._free.clear()
 
     async def close(self) -> None:
-        """Wait for those who have a connection, and close all."""
+        """Wait for those who have a connection, and close all. May be called twice."""
         for _ in range(self._size):
             await self._slots.acquire()
         for connection, _ in self._free:
@@ -82,3 +82,5 @@ class Pool:
             except Exception:
                 connection.terminate()
         self._free.clear()
+        for _ in range(self._size):
+            self._slots.release()

@@ -1,6 +1,6 @@
 """The statements of garbage collection, built and compiled like all others."""
 
-from sqlalchemy import Insert, and_, delete, func, literal_column, select, true, update
+from sqlalchemy import Insert, and_, any_, delete, func, literal_column, select, true, tuple_, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
@@ -78,19 +78,22 @@ class ReviewStatements(Compiler):
 
     def _prepare_claim(self) -> None:
         """Where several processes review at the same time, each takes what none of the others is taking."""
+        place, kind = tuple_(reviews.c.kind, reviews.c.id), text("kind")
+        # By pairs, since only the index of both can answer that: that of the numbers alone looks cheaper to a planner
+        # that does not know the kind, and would go through all reviews of all others.
         due = (
             select(reviews.c.id)
-            .where(reviews.c.kind == text("kind"), reviews.c.id <= number("due"))
-            .order_by(reviews.c.id)
+            .where(place > tuple_(kind, literal_column("0")), place <= tuple_(kind, number("due")))
+            .order_by(reviews.c.kind, reviews.c.id)
             .limit(number("limit"))
             .with_for_update(skip_locked=True)
-            .subquery("due")
+            .scalar_subquery()
         )
         self.claim = self.compile(
             update(reviews)
-            .where(reviews.c.id == due.c.id)
+            .where(reviews.c.id == any_(func.array(due)))
             .values(id=literal_column("DEFAULT"))
-            .returning(due.c.id, reviews.c.id, reviews.c.repository, reviews.c.key)
+            .returning(reviews.c.id, reviews.c.repository, reviews.c.key)
         )
 
     def _prepare_clock(self) -> None:

@@ -214,7 +214,7 @@ class ReviewMutations:
         """
         due = await self._due(transaction, age)
         rows = await transaction.every(self._statements.claim, kind=kind, due=due, limit=limit)
-        return [(number, repository, key) for _, number, repository, key in sorted(map(tuple, rows))]
+        return [(number, repository, key) for number, repository, key in sorted(map(tuple, rows))]
 
     async def doom_one(self, transaction: Transaction, number: int, location: str) -> Waste | None:
         """Bytes that cannot be brought back from now on; ``None`` where they have been, and wait no longer."""

@@ -164,7 +164,8 @@ _is_sealed = uploads.c.location.is_not(None)
 Index("ix_uploads_location", uploads.c.location, sqlite_where=_is_sealed, postgresql_where=_is_sealed)
 
 # What has to be looked at again, since it has lost something that kept it, or has never had it. Its number says when it
-# began to wait: it is given out once, so a later review has a higher one.
+# began to wait: it is given out once, so a later review has a higher one. Where transactions run side by side, that is
+# when it was written, not when it was committed; PostgreSQL must not give a session numbers in advance (CACHE 1).
 reviews = Table(
     "reviews",
     metadata,
