@@ -24,13 +24,15 @@ STATEMENTS = {
 }
 # Counting needs every row: of the sessions that are open, of the reviews that wait, of the five kinds, of the suspects.
 COUNTS = {"upload_count", "waiting", "removed", "suspects"}
-# The clock is a row for each minute. Its last is the first from the end; the others are looked through once a minute.
-CLOCK = {"due", "drop_ticks", "has_waited", "last_tick"}
+# The last row of the clock is the first from its end.
+CLOCK = {"has_waited", "last_tick"}
 INDEXES = {
     "blob_linked_anywhere": "ix_repository_blobs_digest",
     "located_blobs": "ix_blobs_location",
     "suspects": "ix_blobs_suspects",
     "manifest_by_digest": "sqlite_autoindex_manifests_1",
+    "due": "ix_ticks_at",
+    "drop_ticks": "ix_ticks_at",
     "referrer_page": "ix_manifests_referrers",
     "referrer_page_of_type": "ix_manifests_referrers_of_type",
     "repository_page": "sqlite_autoindex_repositories_1",

@@ -75,7 +75,12 @@ class ReviewStatements(Compiler):
         self.last_review = self.compile(select(func.max(reviews.c.id)))
         self.add_tick = self.compile(insert(ticks).values(review_id=number("review_id"), at=number("at")).inline())
         self.drop_ticks = self.compile(delete(ticks).where(ticks.c.at < number("at")))
-        self.due = self.compile(select(func.max(ticks.c.review_id)).where(ticks.c.at <= number("at")))
+        self.due = self.compile(
+            select(ticks.c.review_id)
+            .where(ticks.c.at <= number("at"))
+            .order_by(ticks.c.at.desc(), ticks.c.id.desc())
+            .limit(1)
+        )
 
     def _prepare_questions(self) -> None:
         in_repository = manifests.c.repository_id == number("repository_id")

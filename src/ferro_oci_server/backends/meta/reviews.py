@@ -126,8 +126,10 @@ class ReviewMutations:
         row = await transaction.one(self._statements.last_tick)
         if row is None:
             return []
-        (due,) = await transaction.one(self._statements.due, at=row[2] - age)
-        rows = await transaction.every(self._statements.oldest, kind=kind, due=due or 0, limit=limit)
+        due = await transaction.one(self._statements.due, at=row[2] - age)
+        if due is None:
+            return []
+        rows = await transaction.every(self._statements.oldest, kind=kind, due=due[0], limit=limit)
         return [(repository, key) for _, repository, key in rows]
 
     # Reviews
