@@ -18,10 +18,8 @@ STATEMENTS = {
     for name, statement in vars(kind(DIALECT)).items()
     if isinstance(statement, Statement)
 }
-# Every row is counted; or there are few: of each kind one, of the scrub one in all, of the clock one for each minute.
+# Every row is counted; or there are few: of each kind one, of the scrub one in all.
 SCANNED = {
-    "due",
-    "drop_ticks",
     "upload_count",
     "waiting",
     "removed",

@@ -24,14 +24,16 @@ STATEMENTS = {
 }
 # Counting needs every row: of the sessions that are open, of the reviews that wait, of the five kinds, of the suspects.
 COUNTS = {"upload_count", "waiting", "removed", "suspects"}
-# The clock is a row for each minute. Its last is the first from the end; the others are looked through once a minute.
-CLOCK = {"due", "drop_ticks", "last_tick"}
+# The last row of the clock is the first from its end.
+CLOCK = {"last_tick"}
 LAST_TICK = "SCAN ticks"
 INDEXES = {
     "mountable_anywhere": "ix_repository_blobs_digest",
     "known": "ix_blobs_location",
     "suspects": "ix_blobs_suspects",
     "manifest_by_digest": "sqlite_autoindex_manifests_1",
+    "due": "ix_ticks_at",
+    "drop_ticks": "ix_ticks_at",
     "referrer_page": "ix_manifests_referrers",
     "referrer_page_of_type": "ix_manifests_referrers_of_type",
     "repository_page": "sqlite_autoindex_repositories_1",

@@ -19,6 +19,7 @@ from .work import collect_dead
 _BUILD = Path(__file__).parents[2] / "build"
 _REPORT = _BUILD / "collection-scale.md"
 _PULLED = 200
+_DAYS = 365
 _IMAGES_AT_A_TIME = 5000
 
 
@@ -49,6 +50,7 @@ class Run:
         started, images = time.monotonic(), references // BLOBS
         async with Registry(self._storage(references)) as registry:
             hurry(connection for connection in connections if connection.is_open)
+            registry.age(connections[-1], _DAYS)
             for first in range(0, images, _IMAGES_AT_A_TIME):
                 await registry.add_living(min(_IMAGES_AT_A_TIME, images - first))
                 _say(f"{references:,} references: {BLOBS * registry.images:,} are there")

@@ -39,6 +39,10 @@ _REPOSITORIES = 500
 _IMAGES_AT_A_TIME = 32
 _REVIEWS_AT_A_TIME = 1000
 _SMALL = 4096
+_CLOCK = """
+WITH RECURSIVE minutes(minute) AS (SELECT 1 UNION ALL SELECT minute + 1 FROM minutes WHERE minute < :ticks)
+INSERT INTO ticks (review_id, at) SELECT 0, 60000 * minute FROM minutes
+"""
 # For what is made before anything is measured: it need not survive a loss of power, and all indexes are in memory.
 _HURRY = ("PRAGMA synchronous = OFF", "PRAGMA cache_size = -2000000", "PRAGMA wal_autocheckpoint = 100000")
 # Of an image that dies, one blob is a large file and one is of some size: the disk has something to give back.
@@ -112,6 +116,10 @@ class Registry:
     async def add_dying(self, count: int) -> Sequence[Image]:
         """Push images whose blobs have files of some sizes."""
         return await self._add(count, lambda image, blob: (_named(image, blob), image.size(blob, dies=True), b""))
+
+    def age(self, connection: sqlite3.Connection, days: int) -> None:
+        """Let the registry's clock have gone on for so many days, a tick a minute."""
+        connection.execute(_CLOCK, {"ticks": days * 24 * 60})
 
     async def settle(self) -> None:
         """Let everything that waits for a review because it was just pushed be looked at and kept."""

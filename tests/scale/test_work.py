@@ -15,12 +15,13 @@ from .work import collect_dead
 _DEAD = 5
 
 
-def work(storage: Path, living: int) -> Work:
-    """Collect some images among others; what it took."""
+def work(storage: Path, living: int, days: int = 1) -> Work:
+    """Collect some images among others, in a registry that has served for some days; what it took."""
 
     async def collect() -> Work:
         async with registry:
             hurry(connection for connection in connections if connection.is_open)
+            registry.age(connections[-1], days)
             await registry.add_living(living)
             dying = await registry.add_dying(_DEAD)
             await registry.settle()
@@ -36,3 +37,10 @@ def test_the_same_garbage_costs_the_same_among_more_references(folder: Path) -> 
     assert many.statements == few.statements
     assert many.changes == few.changes
     assert many.steps == pytest.approx(few.steps, rel=0.01)
+
+
+def test_the_same_garbage_costs_the_same_after_years(folder: Path) -> None:
+    young, old = work(folder / "young", 10), work(folder / "old", 10, days=400)
+    assert old.statements == young.statements
+    assert old.changes == young.changes
+    assert old.steps == pytest.approx(young.steps, rel=0.01)

@@ -105,7 +105,12 @@ class ReviewStatements(Compiler):
         tick = self.insert(ticks).values(id=number("id"), review_id=number("review_id"), at=number("at"))
         self.add_tick = self.compile(tick.on_conflict_do_nothing())
         self.drop_ticks = self.compile(delete(ticks).where(ticks.c.at < number("at")))
-        self.due = self.compile(select(func.max(ticks.c.review_id)).where(ticks.c.at <= number("at")))
+        self.due = self.compile(
+            select(ticks.c.review_id)
+            .where(ticks.c.at <= number("at"))
+            .order_by(ticks.c.at.desc(), ticks.c.id.desc())
+            .limit(1)
+        )
 
     def _prepare_questions(self) -> None:
         self.repository_id = self.compile(select(repositories.c.id).where(repositories.c.name == text("repository")))

@@ -147,8 +147,8 @@ class ReviewMutations:
         row = await transaction.one(self._statements.last_tick)
         if row is None:
             return 0
-        (due,) = await transaction.one(self._statements.due, at=row[2] - age)
-        return due or 0
+        due = await transaction.one(self._statements.due, at=row[2] - age)
+        return 0 if due is None else due[0]
 
     # Reviews
 

@@ -185,7 +185,7 @@ ticks = Table(
     metadata,
     Column("id", _Number, primary_key=True),
     Column("review_id", _Number, nullable=False),
-    Column("at", _Number, nullable=False),
+    Column("at", _Number, nullable=False, index=True),
     sqlite_autoincrement=True,
 )
 
