@@ -4,13 +4,12 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
-from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.config import Config, ConfigError
-from ferro_oci_server.core.ports import StoreError
+from ferro_oci_server.core.ports import StoreError, StoreUnavailable
 from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 from ferro_oci_server.server import open_state
 from ferro_oci_server.transfer import (
@@ -29,8 +28,6 @@ __all__ = ["transfer"]
 
 _PROGRESS_SECONDS = 5
 _KINDS = ("blobs", "manifests", "tags")
-# The settings that say where a registry is.
-_WHERE = ("storage_dir", "database_url", "storage_url")
 
 
 def transfer(parsed: argparse.Namespace) -> int:
@@ -42,33 +39,84 @@ def transfer(parsed: argparse.Namespace) -> int:
     Raises:
         ConfigError: a place is not one.
     """
-    closing = AsyncExitStack()
-    report = Report(_complain)
+    sides = _Sides()
     try:
-        work = _open(parsed, report, closing)
+        work = _open(parsed, sides)
     except BaseException:
-        asyncio.run(closing.aclose())
+        asyncio.run(sides.closing.aclose())
         raise
-    return asyncio.run(_run(work, closing, parsed))
+    return asyncio.run(_run(work, sides, parsed))
 
 
-def _open(parsed: argparse.Namespace, report: Report, closing: AsyncExitStack) -> Transfer:
-    """Open both sides; ``closing`` will close what was opened."""
+class _Sides:
+    """What was opened: how each side is checked, by its flag, and what closes all."""
+
+    def __init__(self) -> None:
+        self.closing = AsyncExitStack()
+        self._checks: dict[str, Callable[[], Awaitable[object]]] = {}
+
+    def open_registry(self, config: Config, flag: str) -> AppState:
+        """Open a registry that keeps what it has.
+
+        Raises:
+            ConfigError: it does not, or cannot be opened.
+        """
+        if not config.is_kept:
+            raise ConfigError([f"{flag}: it keeps everything in memory, and would lose it at the end"])
+        try:
+            state = open_state(config)
+        except StoreError as exc:
+            raise ConfigError([f"{flag}: {exc}"]) from exc
+        self.closing.push_async_callback(state.close)
+        self._checks[flag] = state.check
+        return state
+
+    def open_tree(self, place: str) -> Tree:
+        """Open the files of distribution, in a folder or in a bucket.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        flag = "--from-distribution"
+        tree = _open_bucket(place, flag) if "://" in place else FolderTree(Path(place))
+        self.closing.push_async_callback(tree.close)
+
+        async def check() -> None:
+            if "repositories" not in await tree.folders(ROOT):
+                raise StoreUnavailable(f"there is no {ROOT}/repositories in {place}")
+
+        self._checks[flag] = check
+        return tree
+
+    async def check(self) -> None:
+        """Ask each side whether it is there at all, without the patience that is for one that goes away later.
+
+        Raises:
+            ConfigError: one is not.
+        """
+        for flag, check in self._checks.items():
+            try:
+                await check()
+            except StoreError as exc:
+                raise ConfigError([f"{flag}: {exc}"]) from exc
+
+
+def _open(parsed: argparse.Namespace, sides: _Sides) -> Transfer:
+    """Open both sides."""
+    report = Report(_complain)
     config = _read_place(parsed.destination, "--to")
     source: Source
     if parsed.from_distribution is not None:
-        tree = _open_tree(parsed.from_distribution)
-        closing.push_async_callback(tree.close)
-        source = DistributionSource(tree, report)
+        source = DistributionSource(sides.open_tree(parsed.from_distribution), report)
     else:
         origin = _read_place(parsed.source, "--from")
-        if _where(origin) == _where(config):
-            raise ConfigError(["--to: it is the registry to copy"])
+        if not _where(origin).isdisjoint(_where(config)):
+            raise ConfigError(["--to: it would keep things where the registry to copy does"])
         if origin.storage_dir is not None and not origin.storage_dir.is_dir():
             raise ConfigError([f"--from: there is no folder {origin.storage_dir}"])
-        state = _open_registry(origin, "--from", closing)
+        state = sides.open_registry(origin, "--from")
         source = RegistrySource(state.blob_store, state.registry_meta)
-    state = _open_registry(config, "--to", closing)
+    state = sides.open_registry(config, "--to")
     return Transfer(
         source,
         state.blob_store,
@@ -79,20 +127,15 @@ def _open(parsed: argparse.Namespace, report: Report, closing: AsyncExitStack) -
     )
 
 
-def _open_tree(place: str) -> Tree:
-    """The files of distribution, in a folder or in a bucket."""
-    if "://" not in place:
-        if not Path(place, ROOT, "repositories").is_dir():
-            raise ConfigError([f"--from-distribution: there is no {ROOT}/repositories in {place}"])
-        return FolderTree(Path(place))
+def _open_bucket(url: str, flag: str) -> Tree:
     # Their library is large, and is not needed for folders.
     from ferro_oci_server.backends.blob.bucket_url import open_bucket  # noqa: PLC0415
     from ferro_oci_server.transfer.bucket_tree import BucketTree  # noqa: PLC0415
 
     try:
-        return BucketTree(open_bucket(place))
+        return BucketTree(open_bucket(url))
     except ValueError as exc:
-        raise ConfigError([f"--from-distribution: {exc}"]) from exc
+        raise ConfigError([f"{flag}: {exc}"]) from exc
 
 
 def _read_place(text: str, flag: str) -> Config:
@@ -102,24 +145,15 @@ def _read_place(text: str, flag: str) -> Config:
     return Config.load({"config": text}, {})
 
 
-def _where(config: Config) -> list[object]:
-    values = [getattr(config, name, None) for name in _WHERE]
-    return [value.resolve() if isinstance(value, Path) else value for value in values]
+def _where(config: Config) -> set[object]:
+    """The places where a registry keeps things: no two may share one, or each would take the other's for garbage."""
+    folder = None if config.storage_dir is None else config.storage_dir.resolve()
+    return {place for place in (folder, config.database_url, config.storage_url) if place is not None}
 
 
-def _open_registry(config: Config, flag: str, closing: AsyncExitStack) -> AppState:
-    try:
-        state = open_state(config)
-    except StoreError as exc:
-        raise ConfigError([f"{flag}: {exc}"]) from exc
-    closing.push_async_callback(state.close)
-    if isinstance(state.blob_store, InMemoryBlobStore) or isinstance(state.registry_meta, InMemoryRegistryMeta):
-        raise ConfigError([f"{flag}: it keeps things in memory, and would lose them at the end"])
-    return state
-
-
-async def _run(work: Transfer, closing: AsyncExitStack, parsed: argparse.Namespace) -> int:
-    async with closing:
+async def _run(work: Transfer, sides: _Sides, parsed: argparse.Namespace) -> int:
+    async with sides.closing:
+        await sides.check()
         telling = asyncio.create_task(_tell_progress(work.report))
         try:
             report = await (work.compare() if parsed.dry_run else work.run(exact=parsed.exact))

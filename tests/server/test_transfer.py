@@ -224,14 +224,18 @@ def test_it_imports_the_files_of_distribution(tmp_path: Path, capsys: pytest.Cap
         (["--from", "none", "--to", "new"], "--from: there is no folder"),
         (["--from", "none.toml", "--to", "new"], "none.toml"),
         (["--from", "wrong.toml", "--to", "new"], "wrong.toml: colour: there is no such setting"),
-        (["--from", "memory.toml", "--to", "new"], "--from: it keeps things in memory"),
-        (["--from", "storage", "--to", "memory.toml"], "--to: it keeps things in memory"),
-        (["--from", "storage", "--to", "storage"], "--to: it is the registry to copy"),
-        (["--from", "storage", "--to", "link"], "--to: it is the registry to copy"),
+        (["--from", "memory.toml", "--to", "new"], "--from: it keeps everything in memory"),
+        (["--from", "storage", "--to", "memory.toml"], "--to: it keeps everything in memory"),
+        (["--from", "storage", "--to", "storage"], "--to: it would keep things where"),
+        (["--from", "storage", "--to", "link"], "--to: it would keep things where"),
+        (["--from", "storage", "--to", "shared.toml"], "--to: it would keep things where"),
+        (["--from", "away.toml", "--to", "new"], "--from: "),
+        (["--from", "storage", "--to", "away.toml"], "--to: "),
         (["--from", "storage", "--to", "memory.toml/below"], "--to: "),
         (["--from", "empty", "--to", "new"], "--from: the source has no repositories"),
         (["--from", "empty", "--to", "new", "--exact"], "--from: the source has no repositories"),
         (["--from-distribution", "storage", "--to", "new"], "--from-distribution: there is no docker/registry/v2"),
+        (["--from-distribution", "s3://", "--to", "new"], "--from-distribution: the URL of an object store is"),
     ],
 )
 def test_what_is_refused_is_a_line_and_status_2(
@@ -245,7 +249,10 @@ def test_what_is_refused_is_a_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     Path("memory.toml").write_text("workers = 2\n")
     Path("wrong.toml").write_text("colour = 1\n")
+    Path("away.toml").write_text("database_url = 'postgresql:///x?host=/nowhere'\nstorage_dir = 'away'\n")
+    Path("shared.toml").write_text("database_url = 'postgresql:///x?host=/nowhere'\nstorage_dir = 'storage'\n")
     Path("empty").mkdir()
+    Path("away").mkdir()
     Path("link").symlink_to("storage")
     assert main(["transfer", *arguments]) == 2
     out, err = capsys.readouterr()
