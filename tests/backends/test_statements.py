@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
+from ferro_oci_server.backends.meta.credentials import CredentialMutations
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.sqlite_connection import connect, prepare
@@ -16,7 +17,12 @@ from ferro_oci_server.backends.meta.statements import Statement, Statements
 DIALECT = sqlite.dialect(paramstyle="qmark")
 STATEMENTS = {
     name: statement
-    for compiled in (Statements(DIALECT), ReviewStatements(DIALECT), InspectionStatements(DIALECT))
+    for compiled in (
+        Statements(DIALECT),
+        ReviewStatements(DIALECT),
+        InspectionStatements(DIALECT),
+        CredentialMutations(DIALECT),
+    )
     for name, statement in vars(compiled).items()
     if isinstance(statement, Statement)
 }
@@ -32,6 +38,7 @@ INDEXES = {
     "referrer_page": "ix_manifests_referrers",
     "referrer_page_of_type": "ix_manifests_referrers_of_type",
     "repository_page": "sqlite_autoindex_repositories_1",
+    "upload_count_of_owner": "ix_uploads_owner",
 }
 
 
@@ -64,6 +71,7 @@ def test_a_list_walks_the_index_made_for_it(connection: sqlite3.Connection, name
 def test_the_same_statements_exist_for_postgresql() -> None:
     dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
     translated = vars(Statements(dialect)) | vars(ReviewStatements(dialect)) | vars(InspectionStatements(dialect))
+    translated |= vars(CredentialMutations(dialect))
     assert STATEMENTS.keys() <= translated.keys()
     assert "$1" in translated["manifest_by_tag"].sql
 

@@ -107,7 +107,7 @@ class Router:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        request = Request(scope, receive, self._bounds)
+        request = Request.of(scope, receive, self._bounds)
         exchange = Exchange(request)
         self._admission.running += 1
         try:
@@ -172,7 +172,7 @@ class Router:
         if target.pattern.startswith(routes.BASE):
             # Probes and metrics are answered under any load: who asks for them wants to know of it.
             self._admission.check_load()
-        if request.method not in _READING:
+        if request.method not in _READING and target.pattern.startswith(routes.BASE):
             if self._bounds.read_only:
                 raise RegistryReadOnly(sorted(_READING & methods.keys()))
             await self._admission.check_room(target.pattern, request.method, self._required_state)

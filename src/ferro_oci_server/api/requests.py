@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from ferro_oci_server.api.deadlines import Pace
 from ferro_oci_server.api.limits import Limits
+from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.records import Condition, UploadId
 from ferro_oci_server.oci.digest import Digest
@@ -31,7 +32,13 @@ from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.ranges import ByteRange, ContentRange
 from ferro_oci_server.oci.reference import Reference, Tag, parse_reference
 
-__all__ = ["MAX_BODY_BYTES", "Request"]
+__all__ = ["ACCESS", "MAX_BODY_BYTES", "REQUEST", "Request"]
+
+ACCESS = "ferro_oci_server.access"
+"""Where a scope has the ``Access`` of its client, if middleware has put one there."""
+
+REQUEST = "ferro_oci_server.request"
+"""Where a scope has its ``Request``, if middleware has read it: what it judged by is what is served."""
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """The largest body that is read whole: a manifest. The specification wants at least 4 megabytes."""
@@ -78,8 +85,17 @@ class Request:
         """Whether the client is taken for gone because its body stopped, or trickled."""
         self.headers: dict[bytes, bytes] = {}
 
+    @classmethod
+    def of(cls, scope: Mapping[str, Any], receive: Any, limits: Limits) -> "Request":
+        """The request of a scope, as middleware has read it for the same place; else read here."""
+        request: Request | None = scope.get(REQUEST)
+        if request is None or request._scope.get("root_path", "") != scope.get("root_path", ""):
+            return cls(scope, receive, limits)
+        request._scope, request._receive, request._limits = scope, receive, limits
+        return request
+
     def check(self) -> None:
-        """Look at the head as a whole.
+        """Look at the head as a whole. Once is enough.
 
         Raises:
             TargetTooLong, RequestTooLarge: it is larger than any client's.
@@ -87,6 +103,8 @@ class Request:
                 or a header twice that may be there once.
         """
         scope, headers = self._scope, self.headers
+        if headers:
+            return
         if scope["http_version"] not in _VERSIONS:
             raise RequestInvalid("this version of HTTP is not spoken here")
         if len(self.path) + len(scope["query_string"]) > _MAX_TARGET:
@@ -119,6 +137,18 @@ class Request:
     def root(self) -> str:
         """The path where the application is mounted, encoded; empty as a rule."""
         return quote(self._scope.get("root_path", ""), safe=_PATH).rstrip("/")
+
+    @property
+    def access(self) -> Access:
+        """What its client may see and change: everything, where nothing stands above the application."""
+        access: Access = self._scope.get(ACCESS, OPEN)
+        return access
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        scheme: str = self._scope.get("scheme", "http")
+        return scheme
 
     @property
     def has_own_connection(self) -> bool:
@@ -297,6 +327,19 @@ class Request:
         if most and self._announced > most:
             raise _blob_too_large(most)
         return self._body(most)
+
+    async def content(self, most: int) -> bytes | None:
+        """The whole body, if it has at most so many bytes.
+
+        Raises:
+            ClientVanished: the client went away before it had sent it all, or stopped sending.
+        """
+        content = bytearray()
+        async for piece in self._body():
+            content += piece
+            if len(content) > most:
+                return None
+        return bytes(content)
 
     async def gone(self) -> None:
         """Wait until the client goes away, or the server cannot tell; what may still come is dropped."""

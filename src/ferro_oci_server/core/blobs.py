@@ -3,6 +3,7 @@
 Spec: end-2, end-10, end-11.
 """
 
+from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.integrity import CheckedReader, Integrity
 from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta
 from ferro_oci_server.core.records import Blob
@@ -51,8 +52,16 @@ class Blobs:
             raise _unknown()
         return CheckedReader(reader, blob, self._integrity)
 
-    async def mount(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
-        """Link a blob of ``source``, or of any repository, in this one too; ``None`` where it is not to be had."""
+    async def mount(
+        self, name: RepositoryName, digest: Digest, source: RepositoryName | None, access: Access = OPEN
+    ) -> Blob | None:
+        """Link a blob of ``source``, or of any repository, in this one too; ``None`` where it is not to be had.
+
+        A repository that ``access`` does not show is like one that is not there. Which repositories have a blob is not
+        looked for, so a client that is not shown all of them must name the one to take it from.
+        """
+        if not await access.may_pull(source):
+            return None
         return await self._meta.mount_blob(name, digest, source)
 
     async def delete(self, name: RepositoryName, digest: Digest) -> None:

@@ -6,6 +6,7 @@ Spec: end-3, end-7a, end-7b, end-9.
 import asyncio
 from collections.abc import Sequence
 
+from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import RegistryMeta, StoreCorrupted
 from ferro_oci_server.core.records import Condition, ManifestInfo, ManifestRecord, StoredManifest
@@ -68,6 +69,7 @@ class Manifests:
         *,
         tags: Sequence[Tag] = (),
         condition: Condition | None = None,
+        access: Access = OPEN,
     ) -> ManifestRecord:
         """Store a manifest under a digest, or under a tag; point further ``tags`` at it.
 
@@ -76,14 +78,18 @@ class Manifests:
             ManifestInvalid: the content is no manifest, or not of ``content_type``.
             ManifestBlobUnknown: it refers to what the repository does not hold, and that is not allowed there.
             PreconditionFailed: the condition does not hold.
+            Denied: ``access`` forbids to make or to move a tag.
         """
+        named = (reference, *tags) if isinstance(reference, Tag) else tags
+        guard = await access.guard(name, named) if named else None
         if len(content) > _LARGE:
             record = await asyncio.to_thread(_read, reference, content, content_type)
         else:
             record = _read(reference, content, content_type)
-        named = (reference, *tags) if isinstance(reference, Tag) else tags
         allow_missing = self._missing_references.allowed_in(name)
-        await self._meta.put_manifest(name, record, named, allow_missing=allow_missing, condition=condition)
+        await self._meta.put_manifest(
+            name, record, named, allow_missing=allow_missing, condition=condition, guard=guard
+        )
         return record
 
     async def delete(self, name: RepositoryName, reference: Reference) -> None:

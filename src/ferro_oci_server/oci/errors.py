@@ -26,7 +26,9 @@
     │   └── RegistryReadOnly    405 UNSUPPORTED, and the methods allowed
     ├── TooManyRequests         429 TOOMANYREQUESTS, and when to come again
     │   └── Overloaded          503 TOOMANYREQUESTS, and when to come again
-    └── StorageFull             507 DENIED, and when to come again
+    ├── StorageFull             507 DENIED, and when to come again
+    ├── Unauthorized            401 UNAUTHORIZED, and the challenge
+    └── Denied                  403 DENIED
 
 A class has one code and one status: another status is another class. The codes are the specification's fourteen,
 and no others: it forbids them.
@@ -41,6 +43,7 @@ from typing import ClassVar
 __all__ = [
     "BlobTooLarge",
     "BlobUnknown",
+    "Denied",
     "DigestInvalid",
     "EndpointUnknown",
     "ManifestBlobUnknown",
@@ -64,6 +67,7 @@ __all__ = [
     "TagInvalid",
     "TargetTooLong",
     "TooManyRequests",
+    "Unauthorized",
     "UploadInvalid",
     "UploadOutOfOrder",
     "UploadUnknown",
@@ -292,3 +296,19 @@ class StorageFull(OciError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Unauthorized(OciError):
+    """Raised when it is not known who the client is, or who it claims to be is not shown; carries the challenge."""
+
+    code, status = OciErrorCode.UNAUTHORIZED, 401
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__(message)
+        self.challenge = challenge
+
+
+class Denied(OciError):
+    """Raised when the client is known, and may not do this."""
+
+    code, status = OciErrorCode.DENIED, 403
