@@ -87,6 +87,11 @@ class Router:
         for route in self._routes:
             self._methods.setdefault(route.pattern, {})[route.method] = route.handler
 
+    @property
+    def table(self) -> tuple[Route, ...]:
+        """All that it serves."""
+        return self._routes
+
     def merge(self, other: "Router") -> "Router":
         """A router with the routes and observers of both, on the state and the limits of the one that has them."""
         return Router(
