@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ from granian.log import LogLevels
 from granian.server import Server
 
 from ferro_oci_server.api.access_log import log_exchange
-from ferro_oci_server.api.app import Receive, Router, Scope, Send, router
+from ferro_oci_server.api.app import Receive, Scope, Send, router
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
+from ferro_oci_server.auth.assembly import check, guarded, is_guarded
+from ferro_oci_server.auth.audit import AUDIT
+from ferro_oci_server.auth.gate import App
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
@@ -77,24 +81,31 @@ def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
     return FsBlobStore(folder), SqliteRegistryMeta(folder / DATABASE)
 
 
-def build_app(config: Config) -> Router:
-    """The application that the command serves: the API, the probes, and metrics and access log where wanted."""
+def build_app(config: Config) -> App:
+    """The application that the command serves: the API, the probes, and metrics and access log where wanted.
+
+    Raises:
+        FileProblem: a file that says who may log in, or who may do what, cannot be read or makes no sense.
+    """
     observers = [log_exchange] if config.access_log else []
-    app = router(open_state(config), observers=observers, limits=limits_of(config)).merge(probe_routes())
+    state, limits = open_state(config), limits_of(config)
+    app = router(state, observers=observers, limits=limits).merge(probe_routes())
     if config.metrics:
         # Its library decides when it is imported whether workers share their numbers.
         from ferro_oci_server.api.metrics import metrics_routes  # noqa: PLC0415
 
         app = app.merge(metrics_routes())
-    return app
+    return guarded(app, state, config, limits, app.observers)
 
 
 def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT; running requests may then go on for ``shutdown_seconds``.
 
     Raises:
+        ConfigError: a file that the settings name makes no sense; nothing was served.
         StoreError: the storage cannot be opened; nothing was served.
     """
+    check(config)
     logging.config.dictConfig(_logging(config))
     with _shared_folders(config) as shared:
         _warn(config)
@@ -144,7 +155,7 @@ class _Worker:
     on to its connections.
     """
 
-    def __init__(self, app: Router, idle_seconds: int) -> None:
+    def __init__(self, app: App, idle_seconds: int) -> None:
         self._app = app
         self._idle_milliseconds = idle_seconds * 1000
         self._is_told = False
@@ -190,10 +201,42 @@ def _shared_folders(config: Config) -> Iterator[Config]:
 def _warn(config: Config) -> None:
     if config.storage_dir is None:
         _log.warning("FERRO_OCI_STORAGE_DIR is not set: everything is kept in memory, and lost at the end")
+    if _is_loopback(config.listen.host):
+        return
+    if not is_guarded(config):
+        _log.warning(
+            "EVERYBODY MAY PULL, PUSH AND DELETE EVERYTHING: others can reach this address, and nobody must "
+            "log in; set FERRO_OCI_HTPASSWD or FERRO_OCI_POLICY"
+        )
+    else:
+        _log.warning(
+            "PASSWORDS AND TOKENS ARE SENT IN PLAIN TEXT: others can reach this address, and there is no TLS; "
+            "put a proxy that has it before this registry"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _logging(config: Config) -> dict[str, Any]:
-    """Lines of JSON on standard error, the server's own among them."""
+    """Lines of JSON on standard error, the server's own among them; the audit log where it is wanted."""
+    handlers: dict[str, Any] = {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}}
+    loggers: dict[str, Any] = {"_granian": {"level": config.log_level.upper()}}
+    if config.audit_log is not None:
+        # Whatever else is logged, this is.
+        loggers[AUDIT] = {"level": "INFO", "handlers": ["audit"], "propagate": False}
+        handlers["audit"] = dict(handlers["stderr"])
+        if config.audit_log != "-":
+            # One that is moved away is made anew.
+            handlers["audit"] = {
+                "class": "logging.handlers.WatchedFileHandler",
+                "filename": config.audit_log,
+                "formatter": "json",
+            }
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -205,7 +248,7 @@ def _logging(config: Config) -> dict[str, Any]:
                 "timestamp": "time",
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-        "loggers": {"_granian": {"level": config.log_level.upper()}},
+        "handlers": handlers,
+        "loggers": loggers,
         "root": {"level": config.log_level.upper(), "handlers": ["stderr"]},
     }

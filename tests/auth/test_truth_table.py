@@ -16,17 +16,30 @@ from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.testing.client import AsgiClient, Reply
 
 from .conftest import Filled
-from .world import USERS, Guarded, basic, gate, whole
+from .world import PASSWORD, USERS, Guarded, basic, bearer, gate, whole
 
 pytestmark = pytest.mark.anyio
 
-PULLING = frozenset({"reader", "pusher", "mover", "remover", "lister", "admin"})
-PUSHING = frozenset({"pusher", "mover", "admin"})
-REMOVING = frozenset({"remover", "admin"})
-LISTING = frozenset({"anonymous", *USERS})
+PULLING = frozenset({"reader", "pusher", "mover", "remover", "lister", "admin", "a token for all", "a token for pulls"})
+PUSHING = frozenset({"pusher", "mover", "admin", "a token for all"})
+REMOVING = frozenset({"remover", "admin", "a token for all"})
+LISTING = frozenset({"anonymous", *USERS, "a token for the catalog"})
 MEASURING = frozenset({"monitor", "admin"})
-LOGGED_IN = frozenset(USERS)
-ALL = frozenset({"anonymous", "wrong", *USERS})
+TOKENS = {
+    # Of somebody who may do everything, and of somebody who may do nothing in particular.
+    "a token for all": ("admin", "repository:{name}:pull,push,delete"),
+    "a token for pulls": ("admin", "repository:{name}:pull"),
+    "a token for another": ("admin", "repository:private/other:pull,push,delete"),
+    "a token for the catalog": ("admin", "registry:catalog:*"),
+    "a token for nothing": ("admin", ""),
+    "a token for nobody": (None, "repository:{name}:pull,push,delete"),
+}
+KINDS = ("anonymous", "wrong", *USERS, *TOKENS)
+UNKNOWN = frozenset({"anonymous", "wrong", *TOKENS})
+ALL = frozenset(KINDS)
+
+# Who has any valid token knows already what /v2/ is asked for.
+LOGGED_IN = frozenset({*USERS, *TOKENS})
 
 # Who may, and what they get. Everybody may ask for the catalog, since everybody may list what is public.
 TABLE: dict[tuple[str, str], tuple[frozenset[str], int]] = {
@@ -59,21 +72,26 @@ TABLE: dict[tuple[str, str], tuple[frozenset[str], int]] = {
     ("HEAD", "/ready"): (ALL, 200),
     ("GET", "/metrics"): (MEASURING, 200),
     ("HEAD", "/metrics"): (MEASURING, 200),
+    ("GET", "/token"): (frozenset({"anonymous", *USERS}), 200),
+    ("POST", "/token"): (ALL, 200),
 }
 
 SESSION = "00000000-0000-4000-8000-000000000000"
-CELLS = [(method, pattern, who) for method, pattern in TABLE for who in ("anonymous", "wrong", *USERS)]
+CELLS = [(method, pattern, who) for method, pattern in TABLE for who in KINDS]
 
 
-def headers_of(who: str) -> dict[str, str]:
+async def headers_of(guarded: Guarded, who: str, name: str) -> dict[str, str]:
     if who == "anonymous":
         return {}
+    if who in TOKENS:
+        user, scope = TOKENS[who]
+        return await bearer(guarded.client, user, scope.format(name=name))
     return basic("admin", "wrong") if who == "wrong" else basic(who)
 
 
 async def ask(guarded: Guarded, filled: Filled, method: str, pattern: str, who: str, name: str) -> Reply:
     """One request for content of ``name``, with an upload session of the client's own where it may have one."""
-    shown = headers_of(who)
+    shown = await headers_of(guarded, who, name)
     path = pattern.replace("<name>", name).replace("<reference>", "v1")
     path = path.replace("<digest>", filled.image.digest if "referrers" in pattern else Digest.of(b"layer"))
     if "<session>" in path:
@@ -84,12 +102,16 @@ async def ask(guarded: Guarded, filled: Filled, method: str, pattern: str, who: 
         path += f"?digest={Digest.of(b'')}"
     if "manifests" in pattern and method == "PUT":
         body, fields = filled.image.body, {"Content-Type": filled.image.media_type}
+    if (method, pattern) == ("POST", "/token"):
+        # Here it is the body that says who comes.
+        body = f"grant_type=password&username=admin&password={PASSWORD}".encode()
+        fields = {"Content-Type": "application/x-www-form-urlencoded"}
     return await guarded.request(method, path, shown, headers=fields, body=body)
 
 
 def refusal(method: str, pattern: str, who: str) -> tuple[int, str]:
     """What those get who may not. To who is known, but may not pull, it is not there."""
-    if who in ("anonymous", "wrong"):
+    if who in UNKNOWN:
         return 401, "UNAUTHORIZED"
     is_pull = method in ("GET", "HEAD") and "<name>" in pattern and "<session>" not in pattern
     return (404, "NAME_UNKNOWN") if is_pull else (403, "DENIED")
@@ -150,7 +172,7 @@ async def test_what_has_no_row_is_served_to_nobody(filled: Filled, who: str) -> 
     rows = [Route("/admin", "GET", page), Route("/v2/<name>/tags/list", "POST", page)]
     guarded = Guarded(AsgiClient(gate(filled.state, Router([*whole(filled.state).table, *rows], filled.state))))
     for method, path, status in (("GET", "/admin", 404), ("POST", "/v2/public/app/tags/list", 405)):
-        reply = await guarded.request(method, path, headers_of(who))
+        reply = await guarded.request(method, path, await headers_of(guarded, who, ""))
         assert (reply.status, b"secret" in reply.body) == (status, False)
 
 

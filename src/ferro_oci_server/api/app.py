@@ -92,6 +92,11 @@ class Router:
         """All that it serves."""
         return self._routes
 
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Who is told of its exchanges."""
+        return self._observers
+
     def merge(self, other: "Router") -> "Router":
         """A router with the routes and observers of both, on the state and the limits of the one that has them."""
         return Router(

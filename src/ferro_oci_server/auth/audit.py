@@ -8,9 +8,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["AuditLog", "Event"]
+__all__ = ["AUDIT", "AuditLog", "Event"]
 
-_log = logging.getLogger("ferro_oci_server.audit")
+AUDIT = "ferro_oci_server.audit"
+"""The name that events are logged under."""
+
+_log = logging.getLogger(AUDIT)
 
 # A client's text may be long and may hold anything; a formatter for JSON escapes it.
 _MAX_TEXT = 256

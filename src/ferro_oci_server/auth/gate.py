@@ -199,7 +199,10 @@ class Gate:
         if not isinstance(exc, OciError):
             # Nobody is let in because something is broken.
             exchange.error, exchange.reference = exc, uuid4().hex
-            _log.error("a request was denied", exc_info=exc, extra={"reference": exchange.reference})
+            is_ours = not isinstance(exc, StoreUnavailable)
+            level = logging.ERROR if is_ours else logging.WARNING
+            about = {"reference": exchange.reference, "problem": str(exc)}
+            _log.log(level, "a request was denied", exc_info=exc if is_ours else None, extra=about)
         response = responses.error(exc, request.root, exchange.reference)
         response.headers.append(_API_VERSION)
         if isinstance(exc, Unauthorized):
