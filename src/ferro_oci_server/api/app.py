@@ -170,7 +170,7 @@ class Router:
 
     async def _admit(self, request: Request, exchange: Exchange) -> routes.Handler:
         """The handler of a request that may go on now."""
-        target = routes.match(request.path)
+        target = routes.target(request)
         methods = self._methods.get(target.pattern)
         if methods is None:
             raise EndpointUnknown("no endpoint has this path")
@@ -178,7 +178,6 @@ class Router:
         handler = methods.get(request.method)
         if handler is None:
             raise MethodNotAllowed(sorted(methods))
-        request.name, request.tail = target.name, target.tail
         if target.pattern.startswith(routes.BASE):
             # Probes and metrics are answered under any load: who asks for them wants to know of it.
             self._admission.check_load()

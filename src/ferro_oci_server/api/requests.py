@@ -70,15 +70,30 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 class Request:
     """One request. ``name`` and ``tail`` are what stands in the places of its path's pattern, undecoded."""
 
-    __slots__ = ("_limits", "_receive", "_scope", "headers", "method", "name", "received", "stalled", "tail")
+    __slots__ = (
+        "_limits",
+        "_receive",
+        "_repository",
+        "_scope",
+        "headers",
+        "method",
+        "name",
+        "received",
+        "stalled",
+        "tail",
+        "target",
+    )
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, limits: Limits) -> None:
         self._scope = scope
         self._limits = limits
         self._receive = receive
         self.method: str = scope["method"]
+        self.target: Any = None
+        """What its path is, once ``routes.target`` has read it; ``name`` and ``tail`` come from there."""
         self.name = ""
         self.tail = ""
+        self._repository: RepositoryName | None = None
         self.received = 0
         """How many bytes of its body have been read."""
         self.stalled = False
@@ -172,7 +187,10 @@ class Request:
         Raises:
             NameInvalid: the path holds no valid name.
         """
-        return RepositoryName.parse(self.name)
+        name = self._repository
+        if name is None or name != self.name:
+            name = self._repository = RepositoryName.parse(self.name)
+        return name
 
     def digest(self) -> Digest:
         """The digest at the end of the path.

@@ -7,7 +7,7 @@ from ferro_oci_server.auth.credentials import Credentials
 from ferro_oci_server.auth.errors import BadCredentials
 from ferro_oci_server.auth.principals import Principal
 
-__all__ = ["Authenticator", "Lasting", "authenticate", "stamp"]
+__all__ = ["Authenticator", "Lasting", "Recalling", "authenticate", "stamp"]
 
 
 class Authenticator(Protocol):
@@ -29,6 +29,15 @@ class Lasting(Protocol):
 
     async def stamp(self, principal: Principal) -> str | None:
         """A text that changes with the credentials of one of its principals; ``None`` where it is none, or gone."""
+        ...
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """What an ``Authenticator`` has besides, if it knows bearer tokens again without looking at them anew."""
+
+    def recall(self, token: bytes) -> Principal | None:
+        """Whose token this is, where that has been found out and still holds; else ``None``."""
         ...
 
 

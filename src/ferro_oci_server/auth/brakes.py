@@ -51,6 +51,7 @@ class Brakes:
         """The numbers are for each address or user, and for each principal; 0 brakes nothing."""
         self._failures = Brake(failed_logins_per_minute)
         self._requests = Brake(requests_per_minute) if requests_per_minute else None
+        self.count_requests = requests_per_minute > 0
         self.max_open_uploads = max_open_uploads
 
     def check_login(self, user: str, address: str) -> None:

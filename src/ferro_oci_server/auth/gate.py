@@ -20,7 +20,7 @@ from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.requests import ACCESS, REQUEST, Request
 from ferro_oci_server.auth.access import PrincipalAccess
 from ferro_oci_server.auth.audit import AuditLog
-from ferro_oci_server.auth.authenticators import Authenticator, authenticate
+from ferro_oci_server.auth.authenticators import Authenticator, Recalling, authenticate
 from ferro_oci_server.auth.brakes import Brakes
 from ferro_oci_server.auth.challenge import Challenge
 from ferro_oci_server.auth.credentials import parse_authorization
@@ -36,6 +36,8 @@ from ferro_oci_server.oci.name import RepositoryName
 __all__ = ["Gate"]
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_BEARER = b"Bearer "
 
 _API_VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 
@@ -73,6 +75,7 @@ class Gate:
         self._app = app
         self._policy = policy
         self._authenticators = tuple(authenticators)
+        self._recalling = [it for it in self._authenticators if isinstance(it, Recalling)]
         self._challenge = challenge or Challenge()
         self._brakes = brakes or Brakes()
         self._audit = audit
@@ -108,17 +111,17 @@ class Gate:
             OciError: it is not.
         """
         request.check()
-        target = routes.match(request.path)
+        target = routes.target(request)
         passage.pattern = target.pattern
         passage.need = needed = need(self._rights, target, request.method)
-        request.name = target.name
-        repository = RepositoryName.parse(target.name) if target.name else None
+        repository = request.repository() if target.name else None
         if needed.action is None and not needed.login:
             return
-        passage.repository, passage.tail = repository, target.tail
+        passage.repository = repository
         principal = await self._identify(request, needed, passage)
         passage.access = PrincipalAccess(principal, self._policy)
-        self._brakes.check_request(str(principal) if not principal.is_anonymous else f"address {request.client}")
+        if self._brakes.count_requests:
+            self._brakes.check_request(f"address {request.client}" if principal.is_anonymous else str(principal))
         if needed.login:
             if principal is ANONYMOUS:
                 raise self._challenge.raised(request, needed, "log in first")
@@ -136,12 +139,18 @@ class Gate:
             Unauthorized: what it shows is wrong. It is never taken for anonymous then.
             TooManyRequests: something was wrong too often, from there.
         """
-        header = request.header(b"authorization")
+        header = request.headers.get(b"authorization")
         if header is None:
             return ANONYMOUS
         passage.has_credentials = True
+        if header.startswith(_BEARER):
+            for it in self._recalling:
+                known = it.recall(header[len(_BEARER) :])
+                if known is not None:
+                    passage.principal = known
+                    return known
         try:
-            credentials = parse_authorization(header, request.client)
+            credentials = parse_authorization(header.decode("latin-1"), request.client)
             principal = await authenticate(self._authenticators, credentials)
         except BadCredentials as exc:
             passage.reason = str(exc)

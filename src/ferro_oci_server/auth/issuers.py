@@ -71,6 +71,10 @@ class Issuers:
             self._issuers[it.issuer] = old if old is not None and old.settings == it else _Issuer(it)
         self._known.clear()
 
+    def recall(self, token: bytes) -> Principal | None:
+        """Whose token this is, if it was checked a short while ago and has not expired."""
+        return self._known.get(token)
+
     async def authenticate(self, credentials: Credentials) -> Principal | None:
         """Whose token this is.
 
@@ -85,7 +89,7 @@ class Issuers:
             await self.refresh()
         if not self._issuers:
             return None
-        known = self._known.get(token)
+        known = self._known.get(token.encode("ascii"))
         if known is not None:
             return known
         header = read_header(token)
@@ -96,7 +100,7 @@ class Issuers:
         expires = check_claims(read_claims(token), issuer.settings.issuer, issuer.settings.audience)
         claims = verify(token, header, await issuer.key(header.key_id))
         principal = _principal(issuer.settings, claims)
-        self._known.put(token, principal, expires)
+        self._known.put(token.encode("ascii"), principal, expires)
         return principal
 
 

@@ -205,14 +205,14 @@ class Known:
         self._seconds = seconds
         self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
 
-    def get(self, token: str) -> Principal | None:
+    def get(self, token: bytes) -> Principal | None:
         """Whose a token is, if it has been checked and has not expired."""
-        found = self._known.get(hashlib.sha256(token.encode("ascii")).digest())
+        found = self._known.get(hashlib.sha256(token).digest())
         return found[0] if found is not None and time() < found[1] else None
 
-    def put(self, token: str, principal: Principal, expires: float) -> None:
+    def put(self, token: bytes, principal: Principal, expires: float) -> None:
         """Know a token."""
-        self._known[hashlib.sha256(token.encode("ascii")).digest()] = principal, min(expires, time() + self._seconds)
+        self._known[hashlib.sha256(token).digest()] = principal, min(expires, time() + self._seconds)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
 

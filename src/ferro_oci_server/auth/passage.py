@@ -44,7 +44,6 @@ class Passage:
         "repository",
         "request",
         "rule",
-        "tail",
     )
 
     def __init__(self, request: Request, audit: AuditLog | None) -> None:
@@ -56,7 +55,6 @@ class Passage:
         self.has_credentials = False
         self.is_public = False
         self.repository: RepositoryName | None = None
-        self.tail = ""
         self.rule = ""
         self.reason = ""
         self._audit = audit
@@ -111,7 +109,7 @@ class Passage:
         if self._audit is None:
             return
         action = self.need.action
-        reference = self.tail if self.pattern in _REFERRING else ""
+        reference = self.request.tail if self.pattern in _REFERRING else ""
         event = Event(
             kind,
             str(self.principal),

@@ -115,6 +115,12 @@ class RulePolicy:
         self, principal: Principal, action: Action, repository: RepositoryName | None = None, tag: Tag | None = None
     ) -> Decision:
         """Whether a principal may do something."""
+        return self.decided(principal, action, repository, tag)
+
+    def decided(
+        self, principal: Principal, action: Action, repository: RepositoryName | None = None, tag: Tag | None = None
+    ) -> Decision:
+        """The same, for who does not wait."""
         key = principal.identity, action, repository, tag
         decision = self._decided.get(key)
         if decision is None:

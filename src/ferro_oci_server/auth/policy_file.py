@@ -301,7 +301,8 @@ class PolicyFile:
         self, principal: Principal, action: Action, repository: RepositoryName | None = None, tag: Tag | None = None
     ) -> Decision:
         """Whether a principal may do something."""
-        return await (await self.current()).policy.decide(principal, action, repository, tag)
+        document = self._file.content if self._file.is_fresh else await self.current()
+        return document.policy.decided(principal, action, repository, tag)
 
     async def may_list_any(self, principal: Principal) -> Decision:
         """Whether some rule allows a principal to see some repository in the catalog."""

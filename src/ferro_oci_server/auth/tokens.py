@@ -62,6 +62,10 @@ class TokenService:
         self._keys = SigningKeys(store, _TOKEN_SECONDS)
         self._known = Known(_TOKEN_SECONDS)
 
+    def recall(self, token: bytes) -> Principal | None:
+        """Whose token this is, if it was checked and has not expired."""
+        return self._known.get(token)
+
     async def authenticate(self, credentials: Credentials) -> Principal | None:
         """Whose token this is, and what it is good for.
 
@@ -71,9 +75,6 @@ class TokenService:
         if not isinstance(credentials, BearerToken) or not looks_like_one(credentials.token):
             return None
         token = credentials.token
-        known = self._known.get(token)
-        if known is not None:
-            return known
         header = read_header(token)
         key = await self._keys.find(header.key_id)
         if key is None:
@@ -81,7 +82,7 @@ class TokenService:
         claims = verify(token, header, key)
         expires = check_claims(claims, self.service, self.service)
         principal = Principal(claims["kind"], claims["name"], claims.get("claims", {}), _scopes_of(claims["access"]))
-        self._known.put(token, principal, expires)
+        self._known.put(token.encode("ascii"), principal, expires)
         return principal
 
     async def give(self, principal: Principal, asked: Iterable[tuple[str, str, frozenset[str]]]) -> AccessToken:

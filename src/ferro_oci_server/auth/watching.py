@@ -49,6 +49,11 @@ class WatchedFile(Generic[Content]):
         self._due = monotonic() + _INTERVAL
         self._seen, self.content = self._load()
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it was looked at just now, so that ``current`` would come to the same."""
+        return monotonic() < self._due
+
     async def current(self) -> Content:
         """What is in it now."""
         if monotonic() >= self._due:
