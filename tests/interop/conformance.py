@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import bcrypt
+
 from support.registry import Registry, Setup, serve
 
 from .tools import clean_environment, find
 
 VERSIONS = ("1.1", "dev")
 RUN_SECONDS = 600
+USER, PASSWORD = "conformance", "a-password-of-no-worth"
 # One fault fails many tests; the first ones say what it is.
 SHOWN = 25
 RESULTS = Path(__file__).parents[2] / "build" / "conformance"
@@ -45,13 +48,21 @@ class Run:
     workers: int
     on_disk: bool
     sparse: bool
+    login: str = ""
+    """How the program must log in: with a ``password`` each time, or for a ``token``; or not at all."""
 
     @property
     def folder(self) -> Path:
         return RESULTS / f"{self.title}, {self.version}".replace(", ", "-").replace(" ", "-")
 
-    def settings(self) -> dict[str, str]:
-        return {"FERRO_OCI_MISSING_REFERENCES": "allow"} if self.sparse else {}
+    def settings(self, home: Path) -> dict[str, str]:
+        settings = {"FERRO_OCI_MISSING_REFERENCES": "allow"} if self.sparse else {}
+        if self.login:
+            digest = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
+            (home / "htpasswd").write_text(f"{USER}:{digest}\n", encoding="utf-8")
+            settings["FERRO_OCI_HTPASSWD"] = str(home / "htpasswd")
+            settings["FERRO_OCI_TOKEN_SERVICE"] = str(self.login == "token").lower()
+        return settings
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ def runs() -> Iterator[Run]:
                 title = f"{'sqlite' if on_disk else 'memory'}, workers {workers}"
                 yield Run(title, version, workers, on_disk, sparse=True)
         yield Run("default", version, 1, on_disk=True, sparse=False)
+        for login in ("password", "token"):
+            yield Run(f"sqlite, {login}", version, 2, on_disk=True, sparse=True, login=login)
 
 
 def environment(run: Run, registry: Registry, home: Path) -> dict[str, str]:
@@ -87,6 +100,7 @@ def environment(run: Run, registry: Registry, home: Path) -> dict[str, str]:
         "OCI_VERSION": run.version,
         "OCI_RESULTS_DIR": str(run.folder),
         "OCI_LOG": "error",
+        **({"OCI_USERNAME": USER, "OCI_PASSWORD": PASSWORD} if run.login else {}),
     }
 
 
@@ -94,7 +108,7 @@ def execute(run: Run) -> Outcome:
     run.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ferro-conformance-") as temporary:
         home = Path(temporary)
-        setup = Setup(home / "storage" if run.on_disk else None, run.workers, run.settings())
+        setup = Setup(home / "storage" if run.on_disk else None, run.workers, run.settings(home))
         with serve(setup, run.folder / "server.log") as registry, (run.folder / "output.txt").open("wb") as output:
             # The exit status says less than the report, which a program that could not start does not write.
             (run.folder / "junit.xml").unlink(missing_ok=True)

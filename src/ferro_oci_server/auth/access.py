@@ -29,12 +29,16 @@ class PrincipalAccess:
         return self._principal.owner
 
     async def may_pull(self, name: RepositoryName | None) -> bool:
-        """Whether the principal may read a repository; with ``None``, whether it may read any."""
-        return await self._may(Action.PULL, name)
+        """Whether the principal may read a repository; with ``None``, whether it may read any.
+
+        The policy alone is asked, for what it lets the owner of a token pull: this is about the source of a mount, and
+        clients ask for tokens for the repository that they push to, as the challenge says. A challenge that names both
+        breaks some of them, and without a source there is no repository to name.
+        """
+        return (await self._policy.decide(self._principal, Action.PULL, name)).allowed
 
     async def may_list(self, name: RepositoryName | None) -> bool:
-        """Whether the catalog shows a repository: where it may be listed and, since a token for the catalog names no
-        repository, where the policy lets it be pulled."""
+        """Whether the catalog shows a repository: where it may be listed and pulled."""
         listed = await self._policy.decide(self._principal, Action.CATALOG, name)
         return listed.allowed and (await self._policy.decide(self._principal, Action.PULL, name)).allowed
 
@@ -63,11 +67,3 @@ class PrincipalAccess:
                 existing.append(tag)
                 self.decided = create.rule
         return TagGuard(frozenset(fixed), frozenset(existing)) if fixed or existing else None
-
-    async def _may(self, action: Action, name: RepositoryName | None) -> bool:
-        if name is None and self._principal.scopes is not None:
-            # A token names the repositories that it is good for.
-            return False
-        if name is not None and not self._principal.has_scope(action, name):
-            return False
-        return (await self._policy.decide(self._principal, action, name)).allowed
