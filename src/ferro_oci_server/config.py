@@ -226,6 +226,13 @@ class Config:
     token_service: bool = _setting(
         _switch, "true", "Whether clients are given tokens, which anonymous pulls beside private ones need with docker."
     )
+    tls_cert: Path | None = _setting(
+        _file, None, "File with the certificate, and what leads to its authority, as PEM. With it, TLS is spoken."
+    )
+    tls_key: Path | None = _setting(_file, None, "File with the key of the certificate, as PEM.")
+    tls_client_ca: Path | None = _setting(
+        _file, None, "File with authorities, as PEM: only clients with a certificate of one of them are let in."
+    )
     failed_logins_per_minute: int = _setting(
         _number(0, 1_000_000), "30", "Wrong credentials of each user and address; more wait, with 429. 0: any number."
     )

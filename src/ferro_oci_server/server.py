@@ -23,7 +23,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
@@ -45,6 +45,8 @@ from ferro_oci_server.core.collector import Grace
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
 from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import AppState
+from ferro_oci_server.silence import Silence, open_sockets
+from ferro_oci_server.tls import CertificateWatch, check_tls, tls_options
 
 __all__ = ["build_app", "limits_of", "open_state", "serve"]
 
@@ -106,6 +108,7 @@ def serve(config: Config) -> None:
         StoreError: the storage cannot be opened; nothing was served.
     """
     check(config)
+    check_tls(config)
     logging.config.dictConfig(_logging(config))
     with _shared_folders(config) as shared:
         _warn(config)
@@ -116,8 +119,6 @@ def serve(config: Config) -> None:
             port=config.listen.port,
             interface=Interfaces.ASGI,
             workers=config.workers,
-            # HTTP/2 needs TLS with all clients; while the server waits to see which it is, it has no deadline.
-            http=HTTPModes.http1,
             websockets=False,
             backpressure=config.max_connections,
             http1_settings=HTTP1Settings(header_read_timeout=config.header_seconds * 1000),
@@ -126,8 +127,10 @@ def serve(config: Config) -> None:
             workers_kill_timeout=config.shutdown_seconds,
             # A worker that dies is replaced while others serve. One that dies again and again at once ends the command.
             respawn_failed_workers=True,
+            **tls_options(config),
         )
-        server.serve(target_loader=partial(_load, shared), wrap_loader=False)
+        with CertificateWatch(config, server.signal_handler_reload):
+            server.serve(target_loader=partial(_load, shared), wrap_loader=False)
 
 
 def limits_of(config: Config) -> Limits:
@@ -144,7 +147,10 @@ def _load(config: Config) -> "_Worker":
     # Many systems give a process 1024 open files and let it have more: connections and blobs need one each.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return _Worker(build_app(config), config.response_idle_seconds)
+    app = build_app(config)
+    if config.tls_cert is not None:
+        app = Silence(app, config.listen.port, config.header_seconds)
+    return _Worker(app, config.response_idle_seconds)
 
 
 class _Worker:
@@ -168,9 +174,9 @@ class _Worker:
         await self._app(scope, receive, send)
 
     def _tell_system(self) -> None:
-        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 (only the names, which are numbers)
-            # Most are no such sockets, and refuse.
-            with suppress(OSError), socket.fromfd(int(number), socket.AF_INET, socket.SOCK_STREAM) as handle:
+        for handle in open_sockets():
+            # Some are no such sockets, and refuse.
+            with suppress(OSError):
                 handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_milliseconds)
 
 
@@ -182,8 +188,11 @@ async def _prepare(config: Config) -> None:
 
 @contextmanager
 def _shared_folders(config: Config) -> Iterator[Config]:
-    """Give several workers what they must share besides the storage, for as long as they run."""
-    if config.workers == 1:
+    """Give several workers what they must share besides the storage, for as long as they run.
+
+    A worker that takes over when certificates change is another one, too.
+    """
+    if config.workers == 1 and (config.tls_cert is None or config.storage_dir is not None):
         yield config
         return
     with tempfile.TemporaryDirectory(prefix="ferro-oci-metrics-") as metrics:
@@ -208,10 +217,10 @@ def _warn(config: Config) -> None:
             "EVERYBODY MAY PULL, PUSH AND DELETE EVERYTHING: others can reach this address, and nobody must "
             "log in; set FERRO_OCI_HTPASSWD or FERRO_OCI_POLICY"
         )
-    else:
+    elif config.tls_cert is None:
         _log.warning(
             "PASSWORDS AND TOKENS ARE SENT IN PLAIN TEXT: others can reach this address, and there is no TLS; "
-            "put a proxy that has it before this registry"
+            "set FERRO_OCI_TLS_CERT and FERRO_OCI_TLS_KEY, or put a proxy that has it before this registry"
         )
 
 
