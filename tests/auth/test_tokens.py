@@ -257,17 +257,19 @@ async def forged(state: AppState, changed: Mapping[str, Any], header: Mapping[st
     given = await service.give(Principal("user", "admin"), [("repository", "private/app", frozenset({"pull"}))])
     key = service._keys._key
     assert isinstance(key, Ed25519PrivateKey)
-    claims = {key: value for key, value in {**claims_of(given.token), **changed}.items() if value is not None}
+    now = int(time.time())
+    told = {key: value(now) if callable(value) else value for key, value in changed.items()}
+    claims = {key: value for key, value in {**claims_of(given.token), **told}.items() if value is not None}
     return token(claims, key, "EdDSA", service._keys._id, header)
 
 
 @pytest.mark.parametrize(
     ("changed", "header"),
     [
-        ({"exp": int(time.time()) - 120}, {}),
+        ({"exp": lambda now: now - 120}, {}),
         ({"exp": None}, {}),
-        ({"nbf": int(time.time()) + 120}, {}),
-        ({"iat": int(time.time()) + 120}, {}),
+        ({"nbf": lambda now: now + 120}, {}),
+        ({"iat": lambda now: now + 120}, {}),
         ({"aud": "other"}, {}),
         ({"aud": None}, {}),
         ({"iss": "other"}, {}),
