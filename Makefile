@@ -1,4 +1,4 @@
-.PHONY: serve test check unit conformance interop faults lock clean
+.PHONY: serve test check unit conformance interop faults collection-scale bench lock clean
 
 serve: ## set up and run the registry (ARGS="--storage-dir DIR --listen ADDRESS:PORT")
 	@scripts/setup run
@@ -12,7 +12,7 @@ check: ## style, types, layers
 
 unit: ## the tests that need no registry clients
 	@scripts/setup dev
-	@scripts/install-clients strace nginx
+	@scripts/install-clients strace nginx versitygw postgres
 	@.venv/bin/python -m pytest --ignore tests/interop
 
 conformance: ## the official conformance program, all versions and all ways to serve
@@ -26,6 +26,14 @@ interop: ## docker, containerd, podman, buildah, skopeo, crane, regctl, oras, he
 faults: ## kill the server at every step, let requests meet, and print the matrix (ARGS="--kills 1600 --soak 20")
 	@scripts/setup dev
 	@scripts/faults $(ARGS)
+
+collection-scale: ## what collecting garbage costs among a million references, and what pushes and pulls notice (ARGS="--rounds 60")
+	@scripts/setup dev
+	@scripts/collection-scale $(ARGS)
+
+bench: ## measure it beside other registries, and write docs/benchmarks (ARGS="--quick" or "--only reads --subjects files")
+	@scripts/setup dev
+	@scripts/bench $(ARGS)
 
 lock: ## pin the dependencies anew
 	@scripts/setup dev

@@ -14,9 +14,12 @@ from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
+from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.testing.client import AsgiClient
+from support.object_store import CREDENTIALS, S3Server, s3_server
+from support.postgres import PostgresServer, postgres_server
 
 BackendPair = Callable[..., AppState]
 
@@ -41,6 +44,8 @@ def _blocking_fails() -> Iterator[None]:
             # Metadata is read on the loop: such a read takes less time than handing it to a thread.
             if name.startswith("sqlite3."):
                 function.deactivate()
+            # Whoever opens a connection looks for a file of passwords and for certificates.
+            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
         yield
 
 
@@ -50,6 +55,25 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("empty") / "registry.db"
     asyncio.run(SqliteRegistryMeta(path).close())
     return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started once for all tests that need it."""
+    memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with TemporaryDirectory(prefix="ferro-test-", dir=memory) as path:
+        # It runs as another user.
+        Path(path).chmod(0o711)
+        with postgres_server(Path(path) / "postgres") as server:
+            server.make_registry()
+            yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """A database with all tables, and nothing in them."""
+    postgres.empty("registry")
+    return postgres.url("registry")
 
 
 @pytest.fixture
@@ -62,7 +86,23 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.fixture(params=["memory", "sqlite+files"])
+@pytest.fixture(scope="session")
+def running_s3() -> Iterator[S3Server]:
+    """A real S3 server, started once for all tests that need it."""
+    memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with TemporaryDirectory(prefix="ferro-test-", dir=memory) as path, s3_server(Path(path)) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A real S3 server, and in the environment what opens it."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return running_s3
+
+
+@pytest.fixture(params=["memory", "sqlite+files", "postgres+files"])
 def backend_pair(request: pytest.FixtureRequest, folder: Path) -> BackendPair:
     """Makes an ``AppState`` on this pair of stores, again and again on the same content where the pair keeps any.
 
@@ -75,8 +115,14 @@ def backend_pair(request: pytest.FixtureRequest, folder: Path) -> BackendPair:
     def files(**options: object) -> AppState:
         return AppState(FsBlobStore(folder), SqliteRegistryMeta(database), **options)  # type: ignore[arg-type]
 
+    def server(**options: object) -> AppState:
+        return AppState(FsBlobStore(folder), PostgresRegistryMeta(url), **options)  # type: ignore[arg-type]
+
     if request.param == "memory":
         return memory
+    if request.param == "postgres+files":
+        url = request.getfixturevalue("postgres_url")
+        return server
     database = folder / "registry.db"
     database.write_bytes(request.getfixturevalue("empty_database"))
     return files

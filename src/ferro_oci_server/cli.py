@@ -3,12 +3,14 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferro_oci_server.config import PREFIX, Config, ConfigError, settings
+from ferro_oci_server.core.inspection import Finding
 from ferro_oci_server.core.ports import StoreError
+from ferro_oci_server.core.recovery import LOST
 from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 from ferro_oci_server.oci.errors import OciError
 
@@ -28,7 +30,16 @@ _COMMANDS = {
     "can-i": "Explain whether somebody may do something, and which rule decides; the status is 1 if not.",
     "verify": "Look at everything that is kept, beside a registry that serves or without one; the status is 1 if "
     "something is wrong.",
+    "recover": "Find blobs that the metadata has lost among the bytes that are still there: after it came back from a "
+    "backup that is older than they are. The status is 1 if something stays lost.",
+    "transfer": "Copy a registry to another, whatever each keeps its content in, while the first one serves; again and "
+    "again, for what is new. The status is 1 if the destination lacks something at the end.",
 }
+
+_PLACES = (
+    "PLACE is a storage folder, or a TOML file of settings, whose name ends in .toml. It says all: the environment and "
+    "the settings of this command do not count, apart from what databases and object stores themselves look for there."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,22 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
     names = ("config", *(setting.name for setting in settings()))
-    flags = {name: getattr(parsed, name) for name in names if getattr(parsed, name) is not None}
-    run = {
-        "serve": _serve,
-        "gc": _collect,
-        "backup": _back_up,
-        "restore": _restore,
-        "verify": _verify,
-        "can-i": _can_i,
-        "keys": _change_keys,
-    }[parsed.command]
+    flags = {name: getattr(parsed, name) for name in names if getattr(parsed, name, None) is not None}
     try:
-        return run(Config.load(flags), parsed)
+        if parsed.command == "transfer":
+            return _transfer(parsed)
+        return _RUN[parsed.command](Config.load(flags), parsed)
     except ConfigError as exc:
         return _refuse(exc.problems)
     except StoreError as exc:
-        return _refuse([f"storage_dir: {exc}"])
+        return _refuse([f"the storage cannot be used: {exc}"])
 
 
 def _serve(config: Config, _: argparse.Namespace) -> int:
@@ -70,7 +74,7 @@ def _collect(config: Config, parsed: argparse.Namespace) -> int:
     """Print what was removed, or, dry, what becomes of everything that waits; a line each, tab-separated."""
     from ferro_oci_server.server import open_state  # noqa: PLC0415
 
-    if config.storage_dir is None:
+    if not config.is_kept:
         return _refuse(["storage_dir: there is nothing to collect without one"])
 
     async def collect() -> None:
@@ -92,6 +96,8 @@ def _back_up(config: Config, parsed: argparse.Namespace) -> int:
     """Say what the backup has, and what of the registry was damaged."""
     from ferro_oci_server.backup import BackupError, BackupRefused, back_up  # noqa: PLC0415
 
+    if config.database_url is not None or config.storage_url is not None:
+        return _refuse(["backup copies a storage folder; for a database and a bucket see docs/operations.md"])
     if config.storage_dir is None:
         return _refuse(["storage_dir: there is nothing to back up without one"])
     try:
@@ -109,6 +115,8 @@ def _restore(config: Config, parsed: argparse.Namespace) -> int:
     """Say what the registry has, and what was not as it should be."""
     from ferro_oci_server.backup import BackupError, BackupRefused, restore  # noqa: PLC0415
 
+    if config.database_url is not None or config.storage_url is not None:
+        return _refuse(["restore makes a storage folder; for a database and a bucket see docs/operations.md"])
     if config.storage_dir is None:
         return _refuse(["storage_dir: name the folder to restore into"])
     try:
@@ -130,10 +138,42 @@ def _verify(config: Config, parsed: argparse.Namespace) -> int:
     """Print what is wrong, a line each, tab-separated; how far it has come goes to standard error."""
     from ferro_oci_server.server import open_state  # noqa: PLC0415
 
-    if config.storage_dir is None:
+    if not config.is_kept:
         return _refuse(["storage_dir: there is nothing to verify without one"])
 
     return asyncio.run(_print_findings(open_state(config), repair=parsed.repair))
+
+
+def _recover(config: Config, _: argparse.Namespace) -> int:
+    """Print what was found again, and what was not, a line each, tab-separated."""
+    from ferro_oci_server.server import open_state  # noqa: PLC0415
+
+    if not config.is_kept:
+        return _refuse(["storage_dir: there is nothing to recover without one"])
+
+    return asyncio.run(_print_recovered(open_state(config)))
+
+
+async def _print_recovered(state: AppState) -> int:
+    status = 0
+    try:
+        async for finding in state.recover():
+            _print_finding(finding)
+            status = 1 if finding.outcome == LOST else status
+    finally:
+        await state.close()
+    return status
+
+
+def _print_finding(finding: Finding) -> None:
+    fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
+    print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
+
+
+def _transfer(parsed: argparse.Namespace) -> int:
+    from ferro_oci_server.cli_transfer import transfer  # noqa: PLC0415
+
+    return transfer(parsed)
 
 
 async def _print_findings(state: AppState, *, repair: bool) -> int:
@@ -142,8 +182,7 @@ async def _print_findings(state: AppState, *, repair: bool) -> int:
     try:
         async for finding in state.verify(repair=repair):
             found += 1
-            fields = (finding.kind, finding.repository, finding.key, finding.problem, finding.outcome)
-            print(*(" ".join(field.split()) or "-" for field in fields), sep="\t", flush=True)
+            _print_finding(finding)
     finally:
         telling.cancel()
         await state.close()
@@ -185,7 +224,7 @@ def _change_keys(config: Config, parsed: argparse.Namespace) -> int:
     from ferro_oci_server.auth.commands import change_keys  # noqa: PLC0415
     from ferro_oci_server.server import open_state  # noqa: PLC0415
 
-    if config.storage_dir is None:
+    if not config.is_kept:
         return _refuse(["storage_dir: there are no keys without one"])
 
     async def change(state: AppState) -> list[str]:
@@ -226,7 +265,10 @@ def _parser() -> argparse.ArgumentParser:
     parsers = {
         name: commands.add_parser(name, help=text, description=text, epilog=epilog, parents=[settings_of_all])
         for name, text in _COMMANDS.items()
+        if name != "transfer"
     }
+    text = _COMMANDS["transfer"]
+    _add_places(commands.add_parser("transfer", help=text, description=text, epilog=_PLACES))
     parsers["verify"].add_argument(
         "--repair",
         action="store_true",
@@ -263,7 +305,48 @@ def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("name", metavar="NAME|ID", help="all keys of a name, or the one with an id")
 
 
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``transfer``, which is about two registries and so has no settings of its own."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--from", metavar="PLACE", dest="source", help="the registry to copy; it is only read")
+    source.add_argument(
+        "--from-distribution",
+        metavar="FOLDER",
+        help="files of the registry distribution to copy: the folder that its settings call rootdirectory, or the URL "
+        "of a bucket, such as s3://bucket/prefix?region=eu-west-1",
+    )
+    parser.add_argument("--to", metavar="PLACE", required=True, dest="destination", help="the registry to copy to")
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="also remove from the destination what the source does not have: in the last pass, when nobody pushes to "
+        "the source any more, and nobody has pushed to the destination yet",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, and say how the two differ")
+    parser.add_argument(
+        "--parallel", metavar="NUMBER", type=_parallel, default=8, help="blobs or manifests at a time. Default: 8"
+    )
+
+
+def _parallel(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError("expected a number from 1 to 256")
+    return int(text)
+
+
 def _refuse(problems: Sequence[str], status: int = 2) -> int:
     for problem in problems:
         print(f"{PACKAGE_NAME}: {problem}", file=sys.stderr)
     return status
+
+
+_RUN: Mapping[str, Callable[[Config, argparse.Namespace], int]] = {
+    "serve": _serve,
+    "gc": _collect,
+    "backup": _back_up,
+    "restore": _restore,
+    "verify": _verify,
+    "recover": _recover,
+    "can-i": _can_i,
+    "keys": _change_keys,
+}

@@ -96,6 +96,27 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError("expected addresses and networks between commas, such as 10.0.0.0/8, or none") from None
 
 
+def _database_url(text: str) -> str:
+    try:
+        is_known = urlsplit(text).scheme in ("postgresql", "postgres")
+    except ValueError:
+        is_known = False
+    if not is_known:
+        raise ValueError("expected a URL such as postgresql://user:password@host/database")
+    return text
+
+
+def _storage_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        is_known = url.scheme in ("s3", "gs", "az") and bool(url.netloc)
+    except ValueError:
+        is_known = False
+    if not is_known:
+        raise ValueError("expected a URL such as s3://bucket/prefix?region=eu-west-1")
+    return text
+
+
 def _number(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
@@ -141,10 +162,11 @@ def _level(text: str) -> str:
     return text.lower()
 
 
-def _setting(read: Callable[[str], Any], default: str | None, text: str) -> Any:
-    """A field whose default is written as a user would write it."""
+def _setting(read: Callable[[str], Any], default: str | None, text: str, *, secret: bool = False) -> Any:
+    """A field whose default is written as a user would write it. What is secret is never shown."""
     value = None if default is None else read(default)
-    return field(default=value, metadata={"read": read, "default": default, "help": text})
+    metadata = {"read": read, "default": default, "help": text, "secret": secret}
+    return field(default=value, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +175,24 @@ class Config:
 
     listen: Listen = _setting(Listen.parse, "0.0.0.0:8080", "Address and port to listen on.")
     storage_dir: Path | None = _setting(
-        _path, None, "Folder that keeps everything. Unset: kept in memory, and lost at the end."
+        _path,
+        None,
+        "Folder that keeps what the two URLs below do not. Without all three, everything is kept in memory.",
+    )
+    database_url: str | None = _setting(
+        _database_url,
+        None,
+        "PostgreSQL database for all but the bytes of blobs: postgresql://user:password@host/database. "
+        "Unset: SQLite in storage_dir.",
+        secret=True,
+    )
+    storage_url: str | None = _setting(
+        _storage_url,
+        None,
+        "Bucket of an object store for the bytes of blobs: s3://, gs:// or az://. Unset: files in storage_dir.",
+    )
+    database_connections: int = _setting(
+        _number(1, 1000), "10", "Connections of each worker to the database of database_url."
     )
     missing_references: MissingReferences = _setting(
         MissingReferences.parse,
@@ -205,6 +244,15 @@ class Config:
         _number(0, _MANY), "10000", "Open upload sessions; starting more is answered with 429. 0: any number."
     )
     max_blob_bytes: int = _setting(_number(0, _MANY), "0", "The largest blob; more is refused with 413. 0: any size.")
+    max_repository_bytes: int = _setting(
+        _number(0, _MANY), "0", "What the blobs of a repository may have together; more is refused with 403. 0: any."
+    )
+    max_repository_tags: int = _setting(
+        _number(0, _MANY), "1000000", "Tags of a repository; new ones beyond are refused with 403. 0: any number."
+    )
+    max_repository_manifests: int = _setting(
+        _number(0, _MANY), "1000000", "Manifests of a repository; new ones beyond are refused with 403. 0: any number."
+    )
     min_free_bytes: int = _setting(
         _number(0, _MANY),
         "16777216",
@@ -253,6 +301,11 @@ class Config:
     access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
     log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether a registry is kept anywhere but in memory."""
+        return self.storage_dir is not None or self.database_url is not None
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, str], source: Callable[[str], str] = str) -> Self:
         """Read settings from their texts, by name; ``source`` says how a wrong one is called in the report.
@@ -269,7 +322,11 @@ class Config:
             try:
                 read[name] = known[name].metadata["read"](text)
             except ValueError as exc:
-                problems.append(f"{source(name)}: {exc}, not {text!r}")
+                given = "" if known[name].metadata["secret"] else f", not {text!r}"
+                problems.append(f"{source(name)}: {exc}{given}")
+        if "storage_dir" not in read and ("database_url" in read) != ("storage_url" in read):
+            one, other = ("database_url", "storage_url") if "database_url" in read else ("storage_url", "database_url")
+            problems.append(f"{source(one)}: the rest needs a place, too: set storage_dir or {other}")
         if problems:
             raise ConfigError(problems)
         return cls(**read)

@@ -14,8 +14,9 @@ import resource
 import shutil
 import signal
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
@@ -28,8 +29,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from ferro_oci_server.api.access_log import log_exchange
+from ferro_oci_server.api.access_log import AccessLog
 from ferro_oci_server.api.app import Receive, Scope, Send, router
+from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.auth.assembly import check, guarded, is_guarded
@@ -43,14 +45,19 @@ from ferro_oci_server.backends.meta.sqlite_connection import DATABASE
 from ferro_oci_server.config import Config
 from ferro_oci_server.core.collector import Grace
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta
+from ferro_oci_server.core.quota import Quota
 from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.silence import Silence, open_sockets
 from ferro_oci_server.tls import CertificateWatch, check_tls, tls_options
 
-__all__ = ["build_app", "limits_of", "open_state", "serve"]
+__all__ = ["build_app", "limits_of", "open_state", "quota_of", "serve"]
 
 _MEBIBYTE = 1024 * 1024
+
+# What the server reads of a connection at once, and hands over as a piece of a body. Each of a hundred uploads holds
+# some of them: with the library's own 400 KiB they hold 40 MB more, and are no faster.
+_BUFFER = 256 * 1024
 
 # Where a folder is memory, so that several workers can share what one would keep in its own.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
@@ -59,12 +66,12 @@ _log = logging.getLogger("ferro_oci_server")
 
 
 def open_state(config: Config) -> AppState:
-    """Open the stores that the settings name: SQLite and files in the storage folder, or memory.
+    """Open the stores that the settings name: for blobs and for all else, each of its own kind.
 
     Raises:
         StoreError: the folder cannot be used, or was written by a later version.
     """
-    blobs, meta = _open_stores(config.storage_dir)
+    blobs, meta = _open_blobs(config), _open_meta(config)
     grace = Grace(
         link=config.blob_grace,
         manifest=config.manifest_grace,
@@ -74,22 +81,40 @@ def open_state(config: Config) -> AppState:
     )
     # The workers share the cycle, and the rate.
     scrub = Scrub(rate=config.scrub_rate * _MEBIBYTE / config.workers, interval=config.scrub_interval)
-    return AppState(blobs, meta, missing_references=config.missing_references, grace=grace, scrub=scrub)
+    return AppState(
+        blobs,
+        meta,
+        missing_references=config.missing_references,
+        grace=grace,
+        scrub=scrub,
+        quota=quota_of(config),
+    )
 
 
-def _open_stores(folder: Path | None) -> tuple[BlobStore, RegistryMeta]:
-    if folder is None:
-        return InMemoryBlobStore(), InMemoryRegistryMeta()
-    return FsBlobStore(folder), SqliteRegistryMeta(folder / DATABASE)
+def _open_blobs(config: Config) -> BlobStore:
+    if config.storage_url is not None:
+        # Its library is for those who use it.
+        from ferro_oci_server.backends.blob.object_store import ObjectBlobStore  # noqa: PLC0415
+
+        return ObjectBlobStore.from_url(config.storage_url)
+    return InMemoryBlobStore() if config.storage_dir is None else FsBlobStore(config.storage_dir)
 
 
-def build_app(config: Config) -> App:
-    """The application that the command serves: the API, the probes, and metrics and access log where wanted.
+def _open_meta(config: Config) -> RegistryMeta:
+    if config.database_url is not None:
+        # Its driver is for those who use it.
+        from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta  # noqa: PLC0415
+
+        return PostgresRegistryMeta(config.database_url, connections=config.database_connections)
+    return InMemoryRegistryMeta() if config.storage_dir is None else SqliteRegistryMeta(config.storage_dir / DATABASE)
+
+
+def build_app(config: Config, observers: Iterable[Observer] = ()) -> App:
+    """The application that the command serves: the API, the probes, and metrics where wanted, behind its gate.
 
     Raises:
         FileProblem: a file that says who may log in, or who may do what, cannot be read or makes no sense.
     """
-    observers = [log_exchange] if config.access_log else []
     state, limits = open_state(config), limits_of(config)
     app = router(state, observers=observers, limits=limits).merge(probe_routes())
     if config.metrics:
@@ -121,7 +146,7 @@ def serve(config: Config) -> None:
             workers=config.workers,
             websockets=False,
             backpressure=config.max_connections,
-            http1_settings=HTTP1Settings(header_read_timeout=config.header_seconds * 1000),
+            http1_settings=HTTP1Settings(header_read_timeout=config.header_seconds * 1000, max_buffer_size=_BUFFER),
             log_level=LogLevels(config.log_level),
             log_dictconfig=_logging(config),
             workers_kill_timeout=config.shutdown_seconds,
@@ -138,6 +163,11 @@ def limits_of(config: Config) -> Limits:
     return Limits(**{limit.name: getattr(config, limit.name) for limit in fields(Limits)})
 
 
+def quota_of(config: Config) -> Quota:
+    """The settings that are the registry's, likewise."""
+    return Quota(**{limit.name: getattr(config, limit.name) for limit in fields(Quota)})
+
+
 def _load(config: Config) -> "_Worker":
     """Build the application in a worker that was just forked."""
     # Until the server listens for them, signals would go to a copy of the parent's handlers, which nobody looks at: the
@@ -147,22 +177,26 @@ def _load(config: Config) -> "_Worker":
     # Many systems give a process 1024 open files and let it have more: connections and blobs need one each.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    app = build_app(config)
+    # At the level of its lines, like any other log.
+    is_logged = config.access_log and config.log_level in ("debug", "info")
+    access_log = AccessLog(sys.stderr.fileno()) if is_logged else None
+    app = build_app(config, [access_log] if access_log else [])
     if config.tls_cert is not None:
         app = Silence(app, config.listen.port, config.header_seconds)
-    return _Worker(app, config.response_idle_seconds)
+    return _Worker(app, config.response_idle_seconds, access_log)
 
 
 class _Worker:
-    """An application, and a deadline that its server does not have.
+    """An application with its access log, and a deadline that its server does not have.
 
     What the server has taken over to send, it keeps until it is taken off its hands: a connection whose peer is there
     and does not read would last for ever. The system can end it, if it is told to; the listening socket hands that
     on to its connections.
     """
 
-    def __init__(self, app: App, idle_seconds: int) -> None:
+    def __init__(self, app: App, idle_seconds: int, access_log: AccessLog | None) -> None:
         self._app = app
+        self._access_log = access_log
         self._idle_milliseconds = idle_seconds * 1000
         self._is_told = False
 
@@ -171,7 +205,17 @@ class _Worker:
         if not self._is_told and scope["type"] == "http":
             self._is_told = True
             self._tell_system()
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._flushing(send) if scope["type"] == "lifespan" else send)
+
+    def _flushing(self, send: Send) -> Send:
+        """``send``, but nothing is left in the access log when it says that all is over."""
+
+        async def flush_and_send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "lifespan.shutdown.complete" and self._access_log is not None:
+                await self._access_log.close()
+            await send(message)
+
+        return flush_and_send
 
     def _tell_system(self) -> None:
         for handle in open_sockets():
@@ -182,8 +226,9 @@ class _Worker:
 
 async def _prepare(config: Config) -> None:
     """Bring the storage up to date once, before workers need it, and find out here what would stop them all."""
-    async with open_state(config):
-        pass
+    async with open_state(config) as state:
+        # Files are open by now. A server is reached, and gets its tables, when it is first asked.
+        await state.count_uploads()
 
 
 @contextmanager
@@ -192,12 +237,12 @@ def _shared_folders(config: Config) -> Iterator[Config]:
 
     A worker that takes over when certificates change is another one, too.
     """
-    if config.workers == 1 and (config.tls_cert is None or config.storage_dir is not None):
+    if config.workers == 1 and (config.tls_cert is None or config.is_kept):
         yield config
         return
     with tempfile.TemporaryDirectory(prefix="ferro-oci-metrics-") as metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        if config.storage_dir is not None:
+        if config.is_kept:
             yield config
             return
         memory = Path(tempfile.mkdtemp(prefix="ferro-oci-", dir=_SHARED_MEMORY))
@@ -208,7 +253,7 @@ def _shared_folders(config: Config) -> Iterator[Config]:
 
 
 def _warn(config: Config) -> None:
-    if config.storage_dir is None:
+    if not config.is_kept:
         _log.warning("FERRO_OCI_STORAGE_DIR is not set: everything is kept in memory, and lost at the end")
     if _is_loopback(config.listen.host):
         return

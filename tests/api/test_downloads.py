@@ -20,12 +20,14 @@ from .raw import Message, scope
 pytestmark = pytest.mark.anyio
 
 PIECES = 1000
+PIECE = 8 * 1024
+SIZE = PIECES * PIECE
 
 
 class Reader:
     """A large blob that tells what is done with it."""
 
-    size = PIECES
+    size = SIZE
 
     def __init__(self, error: Exception | None = None) -> None:
         self.read = 0
@@ -33,9 +35,9 @@ class Reader:
         self._error = error
 
     async def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
-        for _ in range(start, stop):
+        for at in range(start, stop, PIECE):
             self.read += 1
-            yield b"x"
+            yield b"x" * min(PIECE, stop - at)
             if self._error:
                 raise self._error
 
@@ -57,7 +59,7 @@ class Opening(InMemoryBlobStore):
 async def download(reader: Reader, seen: list[Exchange]) -> tuple[Router, str]:
     """A registry that has the reader's blob, and the path of it."""
     app = router(AppState(Opening(reader), InMemoryRegistryMeta()), observers=[seen.append])
-    digest = await Pushing(AsgiClient(app)).blob(b"x" * PIECES)
+    digest = await Pushing(AsgiClient(app)).blob(b"x" * SIZE)
     seen.clear()
     return app, f"/v2/{NAME}/blobs/{digest}"
 
@@ -79,9 +81,9 @@ def receiver(gone: Callable[[], bool]) -> Callable[[], Awaitable[Message]]:
 async def test_a_blob_is_closed_when_it_was_read() -> None:
     reader, seen = Reader(), list[Exchange]()
     app, path = await download(reader, seen)
-    assert (await AsgiClient(app).request("GET", path)).body == b"x" * PIECES
+    assert (await AsgiClient(app).request("GET", path)).body == b"x" * SIZE
     assert (reader.read, reader.closed) == (PIECES, 1)
-    assert [exchange.sent for exchange in seen] == [PIECES]
+    assert [exchange.sent for exchange in seen] == [SIZE]
 
 
 async def test_head_opens_no_blob() -> None:
@@ -138,6 +140,6 @@ async def test_a_blob_that_cannot_be_read_to_its_end_is_not_ended() -> None:
 async def test_a_blob_of_another_size_than_was_recorded_is_closed_and_unknown() -> None:
     reader, seen = Reader(), list[Exchange]()
     app, path = await download(reader, seen)
-    reader.size = PIECES - 1
+    reader.size = SIZE - 1
     assert (await AsgiClient(app).request("GET", path)).status == 404
     assert (reader.read, reader.closed) == (0, 1)

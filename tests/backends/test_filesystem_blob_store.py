@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from ferro_oci_server.backends.blob import staging
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.core.ports import (
     BlobStore,
@@ -138,11 +140,12 @@ class TestDamage(OnFiles):
     async def test_a_blob_that_becomes_shorter_while_it_is_read_is_corrupted(
         self, store: BlobStore, tmp_path: Path
     ) -> None:
-        reader = await store.open(await put(store, b"content", UPLOAD))
+        location = await put(store, bytes(MIB), UPLOAD)
+        reader = await store.open(location)
         assert reader is not None
-        os.truncate(tmp_path / "blobs" / LOCATION, 3)
+        os.truncate(tmp_path / "blobs" / location, 3)
         with pytest.raises(StoreCorrupted):
-            assert [piece async for piece in reader.pieces(0, 7)] == []
+            assert [piece async for piece in reader.pieces(3, MIB)] == []
         await reader.close()
 
     @behaviour
@@ -187,6 +190,31 @@ class TestDamage(OnFiles):
 
 class TestSeveralWorkers(OnFiles):
     """Stores of several processes on one root."""
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.04], ids=["quick", "slow"])
+    @behaviour
+    async def test_slow_readers_get_small_pieces(self, store: BlobStore, seconds: float) -> None:
+        reader = await store.open(await put(store, bytes(4 * MIB)))
+        assert reader is not None
+        sizes = []
+        async with aclosing(reader.pieces(0, reader.size)) as pieces:
+            async for piece in pieces:
+                sizes.append(len(piece))
+                await asyncio.sleep(seconds)
+                if len(sizes) == 40:
+                    break
+        await reader.close()
+        assert sizes[0] == 64 * 1024
+        assert (max(sizes) > 64 * 1024) is (seconds == 0)
+
+    @behaviour
+    async def test_the_disk_is_busy_while_a_large_blob_arrives(
+        self, store: BlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun: list[tuple[int, int]] = []
+        monkeypatch.setattr(staging, "begin_writeback", lambda fd, start, stop: begun.append((start, stop)))
+        await append(store, new_upload(), NOTHING, pieces_of(*[bytes(MIB)] * 20))
+        assert begun == [(0, 8 * MIB), (8 * MIB, 16 * MIB)]
 
     @behaviour
     async def test_an_upload_has_one_writer_among_all(self, store: BlobStore, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The blob store in a folder: its threads, and the event loop."""
 
 import asyncio
+import errno
 import os
 import threading
 import tracemalloc
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ferro_oci_server.backends.blob.threads import Threads, finish, settle
-from ferro_oci_server.core.ports import BlobStore
+from ferro_oci_server.backends.blob.threads import Threads, as_unavailable, finish, settle
+from ferro_oci_server.core.ports import BlobStore, StoreFull, StoreUnavailable
 from ferro_oci_server.core.records import StagedBytes
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.testing.behaviour import behaviour
@@ -108,7 +109,9 @@ class TestThreads(OnFiles):
         await asyncio.wait([closing], timeout=0.05)
         go_on.set()
         await closing
-        assert await reading == bytes(MIB)
+        piece = await reading
+        assert piece
+        assert piece == bytes(len(piece))
 
     @pytest.mark.parametrize("wait", [finish, settle])
     def test_a_cancellation_waits_for_the_thread_and_is_not_lost(self, wait: Waiter) -> None:
@@ -126,3 +129,17 @@ class TestThreads(OnFiles):
             await threads.close()
 
         asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, StoreFull), (errno.EDQUOT, StoreFull), (errno.EIO, StoreUnavailable)],
+    ids=["disk", "quota", "other"],
+)
+def test_a_store_says_that_it_is_full_where_the_system_does(number: int, kind: type[StoreUnavailable]) -> None:
+    def refuse() -> None:
+        raise OSError(number, "refused")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        as_unavailable(refuse)
+    assert caught.type is kind

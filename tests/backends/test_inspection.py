@@ -8,7 +8,7 @@ import pytest
 
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
-from ferro_oci_server.core.records import FindingKind
+from ferro_oci_server.core.inspection import FindingKind
 from ferro_oci_server.testing.registry_meta import OpenMeta
 from ferro_oci_server.testing.registry_meta.inspection import HOUR, InspectionSuite, add_blobs
 from ferro_oci_server.testing.registry_meta.samples import NAME, OTHER, add_blob, manifest, tags

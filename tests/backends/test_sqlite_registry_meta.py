@@ -122,7 +122,7 @@ class TestFiles:
 
         async def body() -> None:
             with pytest.raises(StoreCorrupted):
-                await meta.has_repository(NAME)
+                await meta.list_tags(NAME, "", 1)
             with pytest.raises(StoreCorrupted):
                 await meta.put_manifest(NAME, manifest("x"))
 
@@ -181,7 +181,7 @@ class TestLoopsAndProcesses:
         use(meta)
 
         async def body() -> None:
-            for call in (meta.check(), meta.has_repository(NAME), meta.put_manifest(NAME, manifest("x"))):
+            for call in (meta.check(), meta.list_tags(NAME, "", 1), meta.put_manifest(NAME, manifest("x"))):
                 with pytest.raises(StoreUnavailable):
                     await call
 

@@ -11,7 +11,7 @@ import pytest
 
 from ferro_oci_server.backends.meta.sqlite_connection import connect
 from ferro_oci_server.backends.meta.sqlite_writer import GroupWriter
-from ferro_oci_server.core.ports import StoreUnavailable
+from ferro_oci_server.core.ports import StoreFull, StoreUnavailable
 
 Mutation = Callable[[sqlite3.Connection], None]
 
@@ -135,14 +135,13 @@ def test_a_lock_that_another_process_holds_makes_the_store_unavailable_until_it_
     assert numbers(path) == {3, 4}
 
 
-def test_a_full_disk_makes_the_store_unavailable_until_there_is_room(
-    path: Path, connection: sqlite3.Connection
-) -> None:
+def test_a_full_disk_makes_the_store_full_until_there_is_room(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA max_page_count = 10")
 
     async def body(writer: GroupWriter) -> None:
         results = await run_group(writer, insert(1), insert(2, 100_000), insert(3))
-        assert results[1] is StoreUnavailable
+        assert results[1] is StoreFull
+        assert {*results} <= {None, StoreFull}
         assert numbers(path) == {number for number, error in zip((1, 2, 3), results, strict=True) if error is None}
         assert await run_all(writer, insert(4)) == [None]
 

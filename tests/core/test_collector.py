@@ -1,12 +1,17 @@
 """Garbage collection over both pairs of stores, from what clients do to what is left on the disk."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
 
 import pytest
 
 from ferro_oci_server.api.app import router
+from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
+from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.core.collector import Collector, Grace
-from ferro_oci_server.core.records import ReviewKind, UploadId
+from ferro_oci_server.core.records import ReviewKind, UploadId, Verdict, Waste
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.testing.client import AsgiClient, Reply
@@ -197,3 +202,78 @@ async def test_an_explanation_says_what_would_happen_and_does_nothing(
     assert told[Digest.of(b"lost")].removed
     assert told[Digest.of(b"layer")].reason == "a manifest refers to it"
     assert await stored(state) == 3
+
+
+class SlowMeta(InMemoryRegistryMeta):
+    """A store whose every transaction of the collector takes a while; it notes when, and by what the clock went on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transactions: list[tuple[float, float]] = []
+        self.ticks: list[tuple[float, int]] = []
+        self.ticked = asyncio.Event()
+
+    async def review(self, kind: ReviewKind, age: int, limit: int) -> list[Verdict]:
+        async with self._slow():
+            return await super().review(kind, age, limit)
+
+    async def waste(self, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
+        async with self._slow():
+            return await super().waste(kind, age, limit)
+
+    async def forget_waste(self, kind: ReviewKind, locations: Sequence[str]) -> None:
+        async with self._slow():
+            await super().forget_waste(kind, locations)
+
+    async def tick(self, last: int, milliseconds: int) -> int:
+        self.ticks.append((monotonic(), milliseconds))
+        if len(self.ticks) == 4:
+            self.ticked.set()
+        return await super().tick(last, milliseconds)
+
+    @asynccontextmanager
+    async def _slow(self) -> AsyncIterator[None]:
+        started = monotonic()
+        await asyncio.sleep(0.005)
+        yield
+        self.transactions.append((started, monotonic()))
+
+
+async def slow_registry(grace: Grace, blobs: int) -> tuple[AppState, SlowMeta]:
+    """A registry on that store, with some blobs that nothing refers to."""
+    meta = SlowMeta()
+    state = AppState(InMemoryBlobStore(), meta, grace=grace)
+    client = AsgiClient(router(state))
+    for number in range(blobs):
+        await push_blob(client, str(number).encode())
+    return state, meta
+
+
+async def test_most_of_the_time_of_a_long_collection_is_left_to_others() -> None:
+    state, meta = await slow_registry(GRACE, 100)
+    assert state.collector is not None
+    started = monotonic()
+    assert len(await collect(state.collector)) == len(await collect(state.collector)) == 100
+    busy = sum(end - start for start, end in meta.transactions)
+    # What finds nothing at the ends of it is not followed by a rest.
+    assert monotonic() - started > 2 * busy
+    await state.close()
+
+
+async def test_the_collector_changes_little_at_a_time() -> None:
+    state, meta = await slow_registry(GRACE, 100)
+    assert state.collector is not None
+    await collect(state.collector)
+    # All of a transaction is waited for by everyone who shares it.
+    assert len(meta.transactions) > 12
+    await state.close()
+
+
+async def test_the_clock_goes_on_while_a_collection_takes_its_time() -> None:
+    state, meta = await slow_registry(Grace(link=0, trash=0, tick=0.02), 50)
+    started = monotonic()
+    async with state:
+        await meta.ticked.wait()
+    # The milliseconds of each tick are cut off.
+    counted = sum(milliseconds for _, milliseconds in meta.ticks) / 1000
+    assert counted == pytest.approx(meta.ticks[-1][0] - started, abs=0.02)

@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ferro_oci_server.core.fingerprint import Fingerprint
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.intake import ClientVanished, Intake
 from ferro_oci_server.oci.digest import Algorithm, Digest
-from ferro_oci_server.oci.errors import SizeInvalid
+from ferro_oci_server.oci.errors import BlobTooLarge, SizeInvalid
 from ferro_oci_server.oci.ranges import ContentRange
 
 pytestmark = pytest.mark.anyio
+
+HASHING = Hashing()
 
 
 async def body(sizes: list[int], *, vanish: bool = False) -> AsyncIterator[bytes]:
@@ -22,7 +25,7 @@ async def body(sizes: list[int], *, vanish: bool = False) -> AsyncIterator[bytes
 
 def intake_of(sizes: list[int], expected: int | None = None, *, vanish: bool = False) -> Intake:
     content_range = None if expected is None else ContentRange(0, expected)
-    return Intake(body(sizes, vanish=vanish), Fingerprint(Algorithm.SHA256), content_range)
+    return Intake(body(sizes, vanish=vanish), Fingerprint(Algorithm.SHA256), content_range, HASHING)
 
 
 async def taken(intake: Intake) -> list[bytes]:
@@ -80,6 +83,44 @@ async def test_a_client_that_is_there_is_answered() -> None:
 
 
 async def test_without_a_hasher_nothing_is_hashed() -> None:
-    intake = Intake(body([300_000] * 2), None, None)
+    intake = Intake(body([300_000] * 2), None, None, HASHING)
     assert sum(map(len, await taken(intake))) == 600_000
     assert intake.fingerprint is None
+
+
+class Room:
+    """So much room, and what it was asked."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.asked: list[int] = []
+
+    async def __call__(self, size: int) -> int:
+        self.asked.append(size)
+        if size > self.most:
+            raise BlobTooLarge("no room")
+        return self.most
+
+
+@pytest.mark.parametrize(("announced", "expected"), [(11, None), (0, 11), (5, 11), (11, 5)])
+async def test_what_is_announced_and_has_no_room_is_refused_before_it_is_read(
+    announced: int, expected: int | None
+) -> None:
+    content_range = None if expected is None else ContentRange(0, expected)
+    pieces = body([5])
+    intake = Intake(pieces, None, content_range, HASHING, Room(10), announced)
+    with pytest.raises(BlobTooLarge):
+        await intake.has_bytes()
+    assert await anext(pieces) == b"x" * 5
+
+
+@pytest.mark.parametrize("sizes", [[11], [1] * 11, [300_000], [10, 300_000]], ids=str)
+async def test_what_turns_out_to_have_no_room_is_refused(sizes: list[int]) -> None:
+    with pytest.raises(BlobTooLarge):
+        await taken(Intake(body(sizes), None, None, HASHING, Room(10)))
+
+
+async def test_room_is_asked_for_once_while_there_is_enough() -> None:
+    room = Room(10)
+    assert b"".join(await taken(Intake(body([4, 4, 2]), None, None, HASHING, room, 10))) == b"x" * 10
+    assert room.asked == [10]

@@ -13,13 +13,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ferro_oci_server.api.metrics  # noqa: F401  (imported here once, not in every worker)
 from ferro_oci_server import server
 from ferro_oci_server.api.app import Router
+from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.config import Config
 from ferro_oci_server.core.ports import StoreError
 from ferro_oci_server.testing.faults.failpoints import VARIABLE, Failpoints
@@ -135,8 +136,8 @@ def _compose(failpoints: Failpoints, started: Path) -> None:
     names: dict[str, Any] = vars(server)
     blobs, meta, build = names["FsBlobStore"], names["SqliteRegistryMeta"], names["build_app"]
 
-    def build_watched(config: Config) -> Any:
-        app = build(config)
+    def build_watched(config: Config, observers: Iterable[Observer] = ()) -> Any:
+        app = build(config, observers)
         (started / str(os.getpid())).touch()
         return _Watched(app, failpoints)
 

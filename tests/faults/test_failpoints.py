@@ -11,7 +11,7 @@ from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 from ferro_oci_server.core.inspection import DatedBlobs, Inspection
-from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews, StoreUnavailable
+from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews, StoreFull, StoreUnavailable
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.testing.blob_store import BlobStoreSuite
 from ferro_oci_server.testing.faults.failpoints import VARIABLE, Action, ChosenPoint, Failpoints, Fault
@@ -107,10 +107,12 @@ def test_every_method_of_a_store_has_points_around_it(where: str) -> None:
     assert ends == ["killed"]
 
 
-def test_an_error_at_a_point_of_a_store_is_an_error_of_the_store() -> None:
-    meta = faulty_registry_meta(InMemoryRegistryMeta(), Failpoints("meta.check.before=eio"))
-    with pytest.raises(StoreUnavailable):
+@pytest.mark.parametrize(("action", "kind"), [("eio", StoreUnavailable), ("enospc", StoreFull)])
+def test_an_error_at_a_point_of_a_store_is_an_error_of_the_store(action: str, kind: type[Exception]) -> None:
+    meta = faulty_registry_meta(InMemoryRegistryMeta(), Failpoints(f"meta.check.before={action}"))
+    with pytest.raises(StoreUnavailable) as caught:
         asyncio.run(meta.check())
+    assert caught.type is kind
 
 
 def test_a_store_with_points_can_do_what_it_can_without(tmp_path: Path) -> None:

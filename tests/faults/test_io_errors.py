@@ -30,8 +30,9 @@ _NAME = RepositoryName("a")
 _CONTENT = bytes_of("damaged", 300_000)
 _DIGEST = Digest.of(_CONTENT)
 
-# SQLite takes no notice when the folder of its log cannot be synced; and a folder that is there need not be made.
-_MAY_PASS = {("sync", ""), ("open", "")}
+# SQLite takes no notice when the folder of its log cannot be synced; and a folder that is there need not be made. What
+# it may not open for writing it opens for reading, and that is enough to count what a repository has.
+_MAY_PASS = {("sync", ""), ("open", ""), ("open", "/registry.db"), ("open", "/registry.db-wal")}
 
 
 @cache
@@ -162,9 +163,8 @@ async def test_staged_bytes_that_have_changed_become_no_blob_that_is_served_whol
         await state.uploads.append(_NAME, session.id, pieces(_CONTENT))
         await asyncio.to_thread(_flip, folder / "uploads" / session.id)
         await state.uploads.complete(_NAME, session.id, _DIGEST, pieces(b""))
-        with pytest.raises(StoreError):
-            await AsgiClient(router(state)).request("GET", f"/v2/{_NAME}/blobs/{_DIGEST}")
-        assert (await AsgiClient(router(state)).request("HEAD", f"/v2/{_NAME}/blobs/{_DIGEST}")).status == 404
+        for method in ("GET", "HEAD"):
+            assert (await AsgiClient(router(state)).request(method, f"/v2/{_NAME}/blobs/{_DIGEST}")).status == 404
 
 
 async def test_staged_bytes_that_have_changed_are_found_when_they_are_read(

@@ -139,7 +139,7 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         if request.param == "command":
             yield registry
         else:
-            with proxied(registry, folder) as proxy:
+            with proxied(folder, registry) as proxy:
                 yield proxy
     assert "Traceback" not in (folder / "log").read_text()
 

@@ -58,7 +58,7 @@ def _serving(kind: str, folder: Path) -> Iterator[Registry]:
             if kind == "command":
                 yield registry
             else:
-                with proxied(registry, folder) as proxy:
+                with proxied(folder, registry) as proxy:
                     yield proxy
         return
     parser = kind.removeprefix("uvicorn-")

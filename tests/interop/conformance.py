@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,8 +18,8 @@ from xml.etree import ElementTree
 import bcrypt
 
 from support.registry import Registry, Setup, serve
-
-from .tools import clean_environment, find
+from support.replicas import replicas
+from support.tools import clean_environment, find
 
 VERSIONS = ("1.1", "dev")
 RUN_SECONDS = 600
@@ -45,9 +46,11 @@ class Run:
 
     title: str
     version: str
-    workers: int
-    on_disk: bool
     sparse: bool
+    workers: int = 1
+    on_disk: bool = False
+    replicas: int = 0
+    """How many share PostgreSQL and a bucket, behind a proxy; with 0 there is one server on its own."""
     login: str = ""
     """How the program must log in: with a ``password`` each time, or for a ``token``; or not at all."""
 
@@ -83,10 +86,11 @@ def runs() -> Iterator[Run]:
         for on_disk in (False, True):
             for workers in (1, 2):
                 title = f"{'sqlite' if on_disk else 'memory'}, workers {workers}"
-                yield Run(title, version, workers, on_disk, sparse=True)
-        yield Run("default", version, 1, on_disk=True, sparse=False)
+                yield Run(title, version, sparse=True, workers=workers, on_disk=on_disk)
         for login in ("password", "token"):
-            yield Run(f"sqlite, {login}", version, 2, on_disk=True, sparse=True, login=login)
+            yield Run(f"sqlite, {login}", version, sparse=True, workers=2, on_disk=True, login=login)
+        yield Run("replicas 3", version, sparse=True, replicas=3)
+        yield Run("default", version, sparse=False, on_disk=True)
 
 
 def environment(run: Run, registry: Registry, home: Path) -> dict[str, str]:
@@ -104,12 +108,24 @@ def environment(run: Run, registry: Registry, home: Path) -> dict[str, str]:
     }
 
 
+@contextmanager
+def serving(run: Run, home: Path) -> Iterator[Registry]:
+    if run.replicas:
+        # PostgreSQL runs as another user, who must be able to come here.
+        home.chmod(0o711)
+        with replicas(home / "replicas", run.replicas, **run.settings(home)) as world:
+            yield world.front
+        return
+    setup = Setup(home / "storage" if run.on_disk else None, run.workers, run.settings(home))
+    with serve(setup, run.folder / "server.log") as registry:
+        yield registry
+
+
 def execute(run: Run) -> Outcome:
     run.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ferro-conformance-") as temporary:
         home = Path(temporary)
-        setup = Setup(home / "storage" if run.on_disk else None, run.workers, run.settings(home))
-        with serve(setup, run.folder / "server.log") as registry, (run.folder / "output.txt").open("wb") as output:
+        with serving(run, home) as registry, (run.folder / "output.txt").open("wb") as output:
             # The exit status says less than the report, which a program that could not start does not write.
             (run.folder / "junit.xml").unlink(missing_ok=True)
             subprocess.run(

@@ -17,9 +17,9 @@ from support import images
 from support.images import Image
 from support.process import Client
 from support.registry import Registry, Setup, serve
+from support.tools import clean_environment, require, version
 
 from .recorder import Recording, record
-from .tools import clean_environment, require, version
 
 OPERATIONS = {
     "push": "push an image",

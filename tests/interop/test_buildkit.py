@@ -9,9 +9,9 @@ import pytest
 from support import images
 from support.process import Client, CommandFailed, daemon
 from support.registry import Registry
+from support.tools import clean_environment, require
 
 from .recorder import Recording
-from .tools import clean_environment, require
 
 NOT_OFFERED = {
     "tags": "buildctl has no command that lists a repository's tags",

@@ -10,9 +10,9 @@ from support import images
 from support.images import Image
 from support.process import Client, CommandFailed, daemon
 from support.registry import Registry
+from support.tools import clean_environment, require
 
 from .recorder import Recording
-from .tools import clean_environment, require
 
 NOT_OFFERED = {
     "tags": "ctr has no command that lists a repository's tags",

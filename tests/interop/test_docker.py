@@ -12,11 +12,11 @@ import pytest
 
 from support import images
 from support.images import Image
-from support.process import Client, CommandFailed, daemon
+from support.process import Client
 from support.registry import Registry
 
+from .docker_engine import docker_engine
 from .recorder import Recording
-from .tools import clean_environment, require
 
 NOT_OFFERED = {
     "tags": "docker has no command that lists a repository's tags",
@@ -27,26 +27,8 @@ NOT_OFFERED = {
 
 @pytest.fixture(scope="module")
 def docker(program: Callable[..., Client], home: Path, registry: Registry) -> Iterator[Client]:
-    """A client with a private engine, which trusts any registry on 127.0.0.1 without TLS.
-
-    Our registry is its mirror of docker.io too.
-    """
-    socket = f"unix://{home}/docker.sock"
-    client = program("docker", "--host", socket)
-    folders = ("--data-root", f"{home}/data", "--exec-root", f"{home}/exec", "--pidfile", f"{home}/docker.pid")
-    network = ("--iptables=false", "--ip6tables=false", "--bridge=none")
-    mirror = f"--registry-mirror=http://{registry.address}"
-    argv = (require("dockerd"), "--host", socket, *folders, *network, "--storage-driver=vfs", mirror)
-    require("containerd")
-    require("runc")
-
-    def ready() -> bool:
-        try:
-            return bool(client("version", "--format", "{{.Server.Version}}"))
-        except CommandFailed:
-            return False
-
-    with daemon(argv, clean_environment(home), home / "dockerd.log", ready):
+    """A client with a private engine; our registry is its mirror of docker.io too."""
+    with docker_engine(program, home, f"--registry-mirror=http://{registry.address}") as client:
         yield client
 
 

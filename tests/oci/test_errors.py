@@ -40,6 +40,7 @@ ROWS = {
     ("NameUnknown", "NAME_UNKNOWN", 404),
     ("Overloaded", "TOOMANYREQUESTS", 503),
     ("PreconditionFailed", "DENIED", 412),
+    ("QuotaExceeded", "DENIED", 403),
     ("RangeNotSatisfiable", "SIZE_INVALID", 416),
     ("RegistryReadOnly", "UNSUPPORTED", 405),
     ("RequestInvalid", "UNSUPPORTED", 400),

@@ -18,7 +18,8 @@ import pytest
 from backends.files import small_disk
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.config import Config
-from ferro_oci_server.server import limits_of
+from ferro_oci_server.core.quota import Quota
+from ferro_oci_server.server import limits_of, quota_of
 from ferro_oci_server.testing.images import image
 from support.process import daemon, free_port
 from support.registry import Registry, Reply, Setup, serve
@@ -71,6 +72,7 @@ def registry(request: pytest.FixtureRequest) -> Registry:
 
 def test_the_limits_of_the_command_are_those_of_the_application() -> None:
     assert limits_of(Config()) == Limits()
+    assert quota_of(Config()) == Quota()
 
 
 # Heads.
@@ -271,6 +273,67 @@ def test_a_blob_too_large_is_refused_and_others_are_taken(tmp_path: Path) -> Non
         assert registry.request("PATCH", upload, b"x" * 1001).status == 413
         assert registry.request("GET", upload).headers["Range"] == "0-0"
         push(registry, b"x" * 1000)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks", "range"])
+@pytest.mark.parametrize(
+    ("setting", "status"), [("MAX_BLOB_BYTES", 413), ("MAX_REPOSITORY_BYTES", 403)], ids=["blob", "repository"]
+)
+def test_chunks_that_are_too_much_together_are_refused_and_the_upload_goes_on(
+    tmp_path: Path, setting: str, status: int, framing: str
+) -> None:
+    with serve(Setup(tmp_path / "storage", settings={f"FERRO_OCI_{setting}": "1000"}), tmp_path / "log") as registry:
+        upload = start_upload(registry)
+        assert registry.request("PATCH", upload, b"x" * 600).status == 202
+        with connect(registry) as peer:
+            # None of them sends all: it is answered before.
+            if framing == "length":
+                peer.sendall(head("PATCH", upload, "Content-Length: 401"))
+            elif framing == "range":
+                peer.sendall(head("PATCH", upload, "Content-Range: 600-1000", "Transfer-Encoding: chunked"))
+            else:
+                peer.sendall(head("PATCH", upload, "Transfer-Encoding: chunked") + b"191\r\n" + b"x" * 401 + b"\r\n")
+            assert read_reply(peer).status == status
+        assert registry.request("GET", upload).headers["Range"] == "0-599"
+        finish_upload(registry, upload, b"x" * 600, b"x" * 400)
+
+
+def test_a_repository_that_is_full_takes_nothing_more_until_there_is_room(tmp_path: Path) -> None:
+    setup = Setup(tmp_path / "storage", workers=2, settings={"FERRO_OCI_MAX_REPOSITORY_BYTES": "1000"})
+    with serve(setup, tmp_path / "log") as registry:
+        kept = push(registry, b"x" * 1000)
+        content = b"y" * 10
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        refused = registry.request("POST", f"/v2/a/b/blobs/uploads/?digest={digest}", content)
+        assert (refused.status, b"DENIED" in refused.body) == (403, True)
+        registry.push_blob("a/other", content)
+        mounted = registry.request("POST", f"/v2/a/b/blobs/uploads/?mount={digest}&from=a/other", b"")
+        assert mounted.status == 403
+        assert_readable(registry, {kept: b"x" * 1000})
+
+        assert registry.request("DELETE", f"/v2/a/b/blobs/{kept}").status == 202
+        # The other worker asks anew within a second.
+        wait_until(lambda: registry.request("POST", f"/v2/a/b/blobs/uploads/?digest={digest}", content).status == 201)
+
+
+def test_a_tag_or_a_manifest_too_many_is_refused_and_others_are_moved(tmp_path: Path) -> None:
+    settings = {"FERRO_OCI_MAX_REPOSITORY_TAGS": "2", "FERRO_OCI_MAX_REPOSITORY_MANIFESTS": "2"}
+    contents = [image(bytes([number])) for number in range(3)]
+    with serve(Setup(tmp_path / "storage", settings=settings), tmp_path / "log") as registry:
+        for content in contents:
+            for blob in content.blobs:
+                registry.push_blob("a/b", blob)
+        first, second, third = contents
+        fields = {"Content-Type": first.media_type}
+        registry.push_manifest("a/b", "v1", first.media_type, first.body)
+        registry.push_manifest("a/b", "v2", second.media_type, second.body)
+        for tag, content in [("v3", first), ("v1", third)]:
+            refused = registry.request("PUT", f"/v2/a/b/manifests/{tag}", content.body, fields)
+            assert (refused.status, b"DENIED" in refused.body) == (403, True)
+        registry.push_manifest("a/b", "v1", second.media_type, second.body)
+        assert registry.tags("a/b") == ["v1", "v2"]
+        assert registry.request("DELETE", "/v2/a/b/manifests/v1").status == 202
+        registry.push_manifest("a/b", "v3", first.media_type, first.body)
 
 
 # A disk without room.

@@ -1,4 +1,4 @@
-"""nginx before a registry, with the configuration that we recommend."""
+"""nginx before one or more registries, with the configuration that we recommend."""
 
 import shutil
 import socket
@@ -13,13 +13,14 @@ _TEMPLATE = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 
 
 @contextmanager
-def proxied(registry: Registry, folder: Path) -> Iterator[Registry]:
-    """The same registry, at the address of a proxy."""
+def proxied(folder: Path, *registries: Registry) -> Iterator[Registry]:
+    """The same registry, at the address of a proxy; several take turns."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert program is not None, "nginx is missing: scripts/install-clients brings it"
     address = f"127.0.0.1:{free_port()}"
+    servers = "; server ".join(registry.address for registry in registries)
     text = _TEMPLATE.read_text(encoding="utf-8")
-    for name, value in (("LISTEN", address), ("REGISTRY", registry.address), ("FOLDER", str(folder))):
+    for name, value in (("LISTEN", address), ("REGISTRY", servers), ("FOLDER", str(folder))):
         text = text.replace(name, value)
     configuration = folder / "nginx.conf"
     configuration.write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ server -> Router.__call__ -> match -> admission -> handler -> service
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing
 from time import perf_counter
 from typing import Any
@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from ferro_oci_server.api import responses, routes
 from ferro_oci_server.api.admission import Admission
-from ferro_oci_server.api.deadlines import ReaderStalled, deliver
+from ferro_oci_server.api.deadlines import SMALL, ReaderStalled, deliver
 from ferro_oci_server.api.exchange import Exchange, Observer
 from ferro_oci_server.api.handlers import base, blobs, catalog, manifests, referrers, tags, uploads
 from ferro_oci_server.api.limits import Limits
@@ -206,23 +206,30 @@ class Router:
 
 async def _send(response: Response, exchange: Exchange, send: Send, seconds: float) -> None:
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    reader, request = response.reader, exchange.request
-    if reader is None or request.method == "HEAD":
-        body = b"" if request.method == "HEAD" else response.body
-        exchange.sent = len(body)
-        await deliver(send, body, seconds, more=False)
-        return
-    part = response.byte_range or ByteRange(0, reader.size)
-    gone = asyncio.ensure_future(request.gone())
-    try:
+    reader, body = response.reader, response.body
+    if exchange.request.method == "HEAD":
+        body = b""
+    elif reader is not None:
+        part = response.byte_range or ByteRange(0, reader.size)
         async with aclosing(reader.pieces(*part)) as pieces:
-            async for piece in pieces:
-                # Some servers take what is sent to a client that is no longer there, and throw it away.
-                if gone.done():
-                    exchange.vanished = True
-                    return
-                exchange.sent += len(piece)
-                await deliver(send, piece, seconds, more=True)
+            if part.stop - part.start > SMALL:
+                await _stream(pieces, exchange, send, seconds)
+                return
+            body = b"".join([piece async for piece in pieces])
+    exchange.sent = len(body)
+    await deliver(send, body, seconds, more=False)
+
+
+async def _stream(pieces: AsyncIterator[bytes], exchange: Exchange, send: Send, seconds: float) -> None:
+    gone = asyncio.ensure_future(exchange.request.gone())
+    try:
+        async for piece in pieces:
+            # Some servers take what is sent to a client that is no longer there, and throw it away.
+            if gone.done():
+                exchange.vanished = True
+                return
+            exchange.sent += len(piece)
+            await deliver(send, piece, seconds, more=True)
         await deliver(send, b"", seconds, more=False)
     finally:
         gone.cancel()

@@ -1,4 +1,4 @@
-"""What one application bears, in numbers.
+"""What one application bears, in numbers. What a registry holds at most is its state's: ``core.quota``.
 
 Limits of a request's head, which no client comes near, are constants of ``api.requests``. Of connections, and of heads
 that do not end, an ASGI application is never told: they are the server's.
@@ -32,9 +32,6 @@ class Limits:
 
     max_open_uploads: int = 10_000
     """Upload sessions, of all processes: far more than clients that push at a time."""
-
-    max_blob_bytes: int = 0
-    """The largest blob. None by default: only the operator knows the disk."""
 
     min_free_bytes: int = 16 * 1024 * 1024
     """What stays free on the disk, for the metadata: a disk without room takes no deletion either."""

@@ -62,20 +62,33 @@ class _Metrics:
             ["package", "kind"],
             registry=self.registry,
         )
+        self._seen: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        """Looking labels up takes longer than counting. There are few: methods, patterns and statuses are ours."""
         self._received = self.bytes.labels(PACKAGE_NAME, "received")
         self._sent = self.bytes.labels(PACKAGE_NAME, "sent")
 
     def observe(self, exchange: Exchange) -> None:
         request = exchange.request
         method = request.method if request.method in _METHODS else "other"
-        self.requests.labels(PACKAGE_NAME, method, exchange.pattern, exchange.status).inc()
-        self.seconds.labels(PACKAGE_NAME, method, exchange.pattern).observe(exchange.seconds)
+        count, seconds = self._seen.get((method, exchange.pattern, exchange.status)) or self._find(
+            method, exchange.pattern, exchange.status
+        )
+        count.inc()
+        seconds.observe(exchange.seconds)
         if request.received:
             self._received.inc(request.received)
         if exchange.sent:
             self._sent.inc(exchange.sent)
         if isinstance(exchange.error, StoreError):
             self.store_errors.labels(PACKAGE_NAME, type(exchange.error).__name__).inc()
+
+    def _find(self, method: str, pattern: str, status: int) -> tuple[Counter, Histogram]:
+        found = (
+            self.requests.labels(PACKAGE_NAME, method, pattern, status),
+            self.seconds.labels(PACKAGE_NAME, method, pattern),
+        )
+        self._seen[method, pattern, status] = found
+        return found
 
     async def report(self, state: AppState, request: Request) -> Response:
         """GET /metrics."""

@@ -19,7 +19,6 @@ from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.records import Condition, UploadId
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import (
-    BlobTooLarge,
     DigestInvalid,
     ManifestTooLarge,
     NameInvalid,
@@ -78,7 +77,9 @@ class Request:
         "headers",
         "method",
         "name",
+        "path",
         "received",
+        "root",
         "stalled",
         "tail",
         "target",
@@ -89,6 +90,10 @@ class Request:
         self._limits = limits
         self._receive = receive
         self.method: str = scope["method"]
+        self.root = _root_of(scope)
+        """The path where the application is mounted, encoded; empty as a rule."""
+        self.path = _path_of(scope).removeprefix(self.root)
+        """The undecoded path below that place."""
         self.target: Any = None
         """What its path is, once ``routes.target`` has read it; ``name`` and ``tail`` come from there."""
         self.name = ""
@@ -125,33 +130,22 @@ class Request:
         if len(self.path) + len(scope["query_string"]) > _MAX_TARGET:
             raise TargetTooLong("the path and the query are too long")
         lines = scope["headers"]
-        if len(lines) > _MAX_HEADERS or sum(len(key) + len(value) for key, value in lines) > _MAX_HEADER_BYTES:
-            raise RequestTooLarge("there are too many headers")
+        size = 0
         for key, value in lines:
+            size += len(key) + len(value)
             if key in headers:
                 if key in _ONCE:
                     raise RequestInvalid("a header that may be there once is there twice")
                 value = headers[key] + b", " + value  # noqa: PLW2901
             headers[key] = value
+        if len(lines) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+            raise RequestTooLarge("there are too many headers")
         host = headers.get(b"host")
         if host is None or _HOST.fullmatch(host) is None:
             raise RequestInvalid("there must be one Host")
         if len(headers.get(b"authorization", b"")) > _MAX_AUTHORIZATION:
             raise RequestTooLarge("Authorization is too long")
         _check_framing(headers, scope["http_version"])
-
-    @property
-    def path(self) -> str:
-        """The undecoded path below the place where the application is mounted."""
-        raw: bytes | None = self._scope.get("raw_path")
-        # A server need not give the path as it came; then it is as if it had come in its plainest form.
-        path = quote(self._scope["path"], safe=_PATH) if raw is None else raw.decode("latin-1").partition("?")[0]
-        return path.removeprefix(self.root)
-
-    @property
-    def root(self) -> str:
-        """The path where the application is mounted, encoded; empty as a rule."""
-        return quote(self._scope.get("root_path", ""), safe=_PATH).rstrip("/")
 
     @property
     def access(self) -> Access:
@@ -334,18 +328,6 @@ class Request:
             return None
         return Condition(match=_entity_tags(match), none_match=_entity_tags(none_match))
 
-    def pieces(self) -> AsyncIterator[bytes]:
-        """The body, which is of a blob, a piece at a time.
-
-        Raises:
-            BlobTooLarge: it is, or claims to be, larger than a blob may be.
-            ClientVanished: the client went away before it had sent it all, or stopped sending.
-        """
-        most = self._limits.max_blob_bytes
-        if most and self._announced > most:
-            raise _blob_too_large(most)
-        return self._body(most)
-
     async def content(self, most: int) -> bytes | None:
         """The whole body, if it has at most so many bytes.
 
@@ -353,7 +335,7 @@ class Request:
             ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
         content = bytearray()
-        async for piece in self._body():
+        async for piece in self.pieces():
             content += piece
             if len(content) > most:
                 return None
@@ -372,37 +354,42 @@ class Request:
             ManifestTooLarge: it is, or claims to be, larger than ``MAX_BODY_BYTES``.
             ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
-        if self._announced > MAX_BODY_BYTES:
+        if self.announced > MAX_BODY_BYTES:
             raise ManifestTooLarge("a manifest is at most 4 MiB")
         content = bytearray()
-        async for piece in self._body():
+        async for piece in self.pieces():
             content += piece
             if len(content) > MAX_BODY_BYTES:
                 raise ManifestTooLarge("a manifest is at most 4 MiB")
         return bytes(content)
 
     @property
-    def _announced(self) -> int:
-        """How long the body claims to be; 0 where it does not."""
+    def announced(self) -> int:
+        """How many bytes the body claims to have; 0 where it does not."""
         return int(self.headers.get(b"content-length", b"0"))
 
-    async def _body(self, most: int = 0) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, a piece at a time.
+
+        Raises:
+            ClientVanished: the client went away before it had sent it all, or stopped sending.
+        """
         pace, more = Pace(self._limits), True
-        while more:
-            try:
+        try:
+            while more:
                 message = await pace.next(self._receive, self.received)
-            except TimeoutError:
-                self.stalled = True
-                raise ClientVanished from None
-            if message["type"] == "http.disconnect":
-                raise ClientVanished
-            more = message.get("more_body", False)
-            piece = message.get("body", b"")
-            if piece:
-                self.received += len(piece)
-                if most and self.received > most:
-                    raise _blob_too_large(most)
-                yield piece
+                if message["type"] == "http.disconnect":
+                    raise ClientVanished
+                more = message.get("more_body", False)
+                piece = message.get("body", b"")
+                if piece:
+                    self.received += len(piece)
+                    yield piece
+        except TimeoutError:
+            self.stalled = True
+            raise ClientVanished from None
+        finally:
+            pace.stop()
 
 
 _ONCE = frozenset(
@@ -418,16 +405,23 @@ _ONCE = frozenset(
 )
 
 
+def _root_of(scope: Mapping[str, Any]) -> str:
+    root = scope.get("root_path")
+    return quote(root, safe=_PATH).rstrip("/") if root else ""
+
+
+def _path_of(scope: Mapping[str, Any]) -> str:
+    raw: bytes | None = scope.get("raw_path")
+    # A server need not give the path as it came; then it is as if it had come in its plainest form.
+    return quote(scope["path"], safe=_PATH) if raw is None else raw.decode("latin-1").partition("?")[0]
+
+
 def _check_framing(headers: Mapping[bytes, bytes], version: str) -> None:
     length = headers.get(b"content-length")
     if length is not None and _LENGTH.fullmatch(length) is None:
         raise RequestInvalid("Content-Length is a number of bytes")
     if b"transfer-encoding" in headers and (length is not None or version == "1.0"):
         raise RequestInvalid("Transfer-Encoding stands alone, and in HTTP/1.1")
-
-
-def _blob_too_large(most: int) -> BlobTooLarge:
-    return BlobTooLarge(f"a blob is at most {most} bytes")
 
 
 def _entity_tags(header: str | None) -> frozenset[str] | None:

@@ -3,14 +3,13 @@
 Paths are relative, and made from validated parts only: no header of the request is ever echoed.
 """
 
-import errno
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ferro_oci_server.core.ports import BlobReader, StoreUnavailable
+from ferro_oci_server.core.ports import BlobReader, StoreFull, StoreUnavailable
 from ferro_oci_server.core.records import Blob, ManifestInfo, ManifestRecord, StoredManifest, UploadSession
 from ferro_oci_server.oci.descriptor import Descriptor
 from ferro_oci_server.oci.digest import Digest
@@ -64,10 +63,6 @@ _RETRY_AFTER = b"2"
 # Somebody has to make room.
 _RETRY_WHEN_FULL = b"60"
 
-# The disk, a quota, and SQLite's own word for either (SQLITE_FULL).
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FULL_DATABASE = 13
-
 
 @dataclass(slots=True)
 class Response:
@@ -100,7 +95,7 @@ def error(exc: Exception, root: str, reference: str = "") -> Response:
         if exc.detail is not None:
             entry["detail"] = exc.detail
         return json_response(exc.status, {"errors": [entry]}, _error_headers(exc, root))
-    if isinstance(exc, StoreUnavailable) and _is_full(exc):
+    if isinstance(exc, StoreFull):
         status, message, headers = 507, "the storage is full", [(b"retry-after", _RETRY_WHEN_FULL)]
     elif isinstance(exc, StoreUnavailable):
         status, message, headers = 503, "the registry cannot do this now", [(b"retry-after", _RETRY_AFTER)]
@@ -286,16 +281,6 @@ def _error_headers(exc: OciError, root: str) -> Headers:
     if isinstance(exc, TooManyRequests | StorageFull):
         return [(b"retry-after", b"%d" % exc.retry_after)]
     return []
-
-
-def _is_full(exc: BaseException | None) -> bool:
-    """Whether there was no room, as what an error was caused by tells."""
-    while exc is not None:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-        if code == _FULL_DATABASE or (isinstance(exc, OSError) and exc.errno in _FULL):
-            return True
-        exc = exc.__cause__
-    return False
 
 
 def _next(path: str, parameters: Mapping[str, Any], last: str | None) -> Headers:

@@ -3,13 +3,17 @@
 Spec: end-2, end-10, end-11.
 """
 
+from collections.abc import AsyncGenerator
+
 from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.integrity import CheckedReader, Integrity
-from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta
+from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta, StoreCorrupted
+from ferro_oci_server.core.quota import Quotas
 from ferro_oci_server.core.records import Blob
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import BlobUnknown
 from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.ranges import ByteRange
 
 __all__ = ["Blobs"]
 
@@ -17,10 +21,11 @@ __all__ = ["Blobs"]
 class Blobs:
     """Reads, links and unlinks blobs."""
 
-    def __init__(self, store: BlobStore, meta: RegistryMeta, integrity: Integrity) -> None:
+    def __init__(self, store: BlobStore, meta: RegistryMeta, integrity: Integrity, quotas: Quotas) -> None:
         self._store = store
         self._meta = meta
         self._integrity = integrity
+        self._quotas = quotas
 
     async def stat(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob:
         """What is known of a blob, without opening it.
@@ -52,6 +57,25 @@ class Blobs:
             raise _unknown()
         return CheckedReader(reader, blob, self._integrity)
 
+    async def begin(self, blob: Blob, part: ByteRange) -> BlobReader:
+        """Open a blob as ``open`` does, and read the beginning of a part of it: what fails, fails before an answer.
+
+        Raises:
+            BlobUnknown: as ``open``, or the bytes are found to be lost or damaged with the first piece.
+            StoreUnavailable: the bytes cannot be read now.
+        """
+        reader = await self.open(blob)
+        begun = _BegunReader(reader, part)
+        try:
+            await begun.begin()
+        except BaseException as exc:
+            await begun.close()
+            # It has been reported by whoever found it.
+            if isinstance(exc, StoreCorrupted):
+                raise _unknown() from exc
+            raise
+        return begun
+
     async def mount(
         self, name: RepositoryName, digest: Digest, source: RepositoryName | None, access: Access = OPEN
     ) -> Blob | None:
@@ -59,8 +83,11 @@ class Blobs:
 
         A repository that ``access`` does not show is like one that is not there. Which repositories have a blob is not
         looked for, so a client that is not shown all of them must name the one to take it from.
+
+        Raises:
+            QuotaExceeded: there is no room for it.
         """
-        if not await access.may_pull(source):
+        if not await access.may_pull(source) or not await self._quotas.admit_mount(name, digest, source):
             return None
         return await self._meta.mount_blob(name, digest, source)
 
@@ -72,6 +99,47 @@ class Blobs:
         """
         if not await self._meta.unlink_blob(name, digest):
             raise _unknown()
+        self._quotas.doubt(name)
+
+
+class _BegunReader:
+    """An open blob of whose part the first piece has been read."""
+
+    def __init__(self, reader: BlobReader, part: ByteRange) -> None:
+        self._reader = reader
+        self._part = part
+        self._begun: AsyncGenerator[bytes, None] | None = reader.pieces(*part)
+        self._first = b""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes there are."""
+        return self._reader.size
+
+    async def begin(self) -> None:
+        """Read the first piece."""
+        if self._begun is not None:
+            self._first = await anext(self._begun, b"")
+
+    async def pieces(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Read a part; the one that has been begun is gone on with, once."""
+        begun, self._begun = self._begun, None
+        if begun is None or (start, stop) != self._part:
+            begun, self._first = self._reader.pieces(start, stop), b""
+        try:
+            if self._first:
+                first, self._first = self._first, b""
+                yield first
+            async for piece in begun:
+                yield piece
+        finally:
+            await begun.aclose()
+
+    async def close(self) -> None:
+        """Release the blob. May be called twice."""
+        if self._begun is not None:
+            await self._begun.aclose()
+        await self._reader.close()
 
 
 def _unknown() -> BlobUnknown:

@@ -12,6 +12,7 @@
    and neither does a registry that was switched off.
 4. Any number of processes may collect: each tick is counted once, and each review is done once.
 5. Bytes are deleted before the row that knows them is: what dies in between is done again.
+6. Others come first: it works in small transactions, and rests for longer than it works, however much there is to do.
 """
 
 import asyncio
@@ -30,8 +31,15 @@ __all__ = ["Collector", "Grace"]
 
 _MILLISECONDS = 1000
 
-# A transaction of this many reviews holds up a push by some milliseconds.
-_BATCH = 100
+# What shares a transaction, or waits for its end, waits for all of it: so much takes one or two milliseconds, as a push
+# does. What a manifest refers to begins to wait with its removal, so that a single one is as much.
+_REVIEWS = 8
+_MANIFESTS = 1
+_FILES = 16
+# Whatever holds up nobody.
+_PAGE = 100
+# Behind each transaction it rests for so many times as long as that took: pushes and pulls have that time.
+_REST = 4
 
 _log = logging.getLogger("ferro_oci_server")
 
@@ -76,12 +84,13 @@ class Collector:
 
     async def run(self) -> None:
         """Collect for ever, tick after tick. A store that fails is asked again at the next."""
-        last = 0
+        last, counted = 0, monotonic()
         while True:
-            started = monotonic()
             await asyncio.sleep(self._grace.tick)
+            # What the last collection took is time, too.
+            passed, counted = monotonic() - counted, monotonic()
             try:
-                last = await self._reviews.tick(last, int((monotonic() - started) * _MILLISECONDS))
+                last = await self._reviews.tick(last, int(passed * _MILLISECONDS))
                 async for verdict in self.collect():
                     if verdict.removed:
                         _log.info("collected", extra=asdict(verdict))
@@ -110,33 +119,43 @@ class Collector:
         """Say of everything that waits, due or not, what would come of it if it were looked at now."""
         for kind in ReviewKind:
             after = 0
-            while found := await self._reviews.preview(kind, after, _BATCH):
+            while found := await self._reviews.preview(kind, after, _PAGE):
                 for number, verdict in found:
                     after = number
                     yield verdict
 
     async def _review(self, kind: ReviewKind) -> AsyncIterator[Verdict]:
         age = self._age(kind)
-        while age is not None and (verdicts := await self._reviews.review(kind, age, _BATCH)):
+        limit = _MANIFESTS if kind is ReviewKind.MANIFEST else _REVIEWS
+        started = monotonic()
+        while age is not None and (verdicts := await self._reviews.review(kind, age, limit)):
             for verdict in verdicts:
                 yield verdict
+            await _rest(monotonic() - started)
+            started = monotonic()
 
     async def _delete(self, kind: ReviewKind) -> AsyncIterator[Verdict]:
         age = self._age(kind)
-        while age is not None and (due := await self._reviews.waste(kind, age, _BATCH)):
+        started = monotonic()
+        while age is not None and (due := await self._reviews.waste(kind, age, _FILES)):
+            busy = monotonic() - started
             for waste in due:
                 await self._store.delete(waste.location)
+            started = monotonic()
             await self._reviews.forget_waste(kind, [waste.location for waste in due])
             for waste in due:
                 yield Verdict(kind, "", waste.location, removed=True, reason="its time is over", size=waste.size)
+            await _rest(busy + monotonic() - started)
+            started = monotonic()
 
     async def _expire_uploads(self) -> AsyncIterator[Verdict]:
         age = self._age(ReviewKind.UPLOAD)
         if age is None:
             return
         seen: set[str] = set()
-        while due := [it for it in await self._reviews.idle_uploads(age, _BATCH) if it.id not in seen]:
+        while due := [it for it in await self._reviews.idle_uploads(age, _PAGE) if it.id not in seen]:
             for session in due:
+                started = monotonic()
                 seen.add(session.id)
                 with suppress(UploadBusy, UploadUnknown, StagedBytesMissing):
                     # Whoever is writing to it just now keeps it.
@@ -150,7 +169,12 @@ class Collector:
                         reason="it does not move",
                         size=session.offset,
                     )
+                await _rest(monotonic() - started)
 
     def _age(self, kind: ReviewKind) -> int | None:
         seconds = self._grace.of(kind)
         return None if seconds is None else int(seconds * _MILLISECONDS)
+
+
+async def _rest(busy: float) -> None:
+    await asyncio.sleep(_REST * busy)

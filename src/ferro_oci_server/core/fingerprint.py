@@ -9,7 +9,7 @@ from xxhash import xxh3_128
 
 from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
 
-__all__ = ["Checker", "Fingerprint"]
+__all__ = ["Checker", "Fingerprint", "Piece"]
 
 Piece = bytes | bytearray | memoryview
 

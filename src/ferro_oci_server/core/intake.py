@@ -7,21 +7,30 @@ While one batch is hashed in one thread and written by the store in another, the
 about three batches in memory, whatever its size.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from ferro_oci_server.core.fingerprint import Fingerprint
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.oci.errors import SizeInvalid
 from ferro_oci_server.oci.ranges import ContentRange
 
-__all__ = ["ClientVanished", "Intake"]
+__all__ = ["ClientVanished", "Intake", "Room"]
 
 # Large enough that a hop to a thread (some 50 us) is small beside hashing it (140 us), and small enough for hundreds
 # of uploads at once.
 _BATCH = 256 * 1024
 
-# Hashing this much takes less time than the hop.
-_SMALL = 32 * 1024
+# Pieces may be single bytes, and as objects they are much larger than that.
+_MAX_PIECES = 512
+
+
+Room = Callable[[int], Awaitable[int]]
+"""How many bytes a chunk may have, given how many it has at least. It raises where those are too many."""
+
+
+async def _any_room(_: int) -> int:
+    return sys.maxsize
 
 
 class ClientVanished(Exception):
@@ -32,20 +41,36 @@ class Intake:
     """One chunk on its way in.
 
     ``fingerprint`` has seen all before the chunk, and sees the chunk; ``None`` where nothing has seen all before it.
+    ``room`` is asked before the first byte, for the ``announced`` ones, and for those that turn out to be more.
     """
 
     def __init__(
-        self, pieces: AsyncIterator[bytes], fingerprint: Fingerprint | None, content_range: ContentRange | None
+        self,
+        pieces: AsyncIterator[bytes],
+        fingerprint: Fingerprint | None,
+        content_range: ContentRange | None,
+        hashing: Hashing,
+        room: Room = _any_room,
+        announced: int = 0,
     ) -> None:
         self.fingerprint = fingerprint
         self.vanished = False
+        self._hashing = hashing
         self._expected = content_range.length if content_range else None
+        self._announced = max(announced, self._expected or 0)
+        self._room = room
+        self._most = 0
         self._received = 0
         self._batches = self._gather(pieces)
         self._first: bytes | None = None
 
     async def has_bytes(self) -> bool:
-        """Wait for the first bytes, and tell whether there are any."""
+        """Wait for the first bytes, and tell whether there are any.
+
+        Raises:
+            OciError: raised by ``room``; so too by ``pieces``.
+        """
+        self._most = await self._room(self._announced)
         self._first = await anext(self._batches, None)
         if self._first is None:
             self._check_length()
@@ -61,7 +86,7 @@ class Intake:
         while batch is not None:
             if hashing:
                 await hashing
-            hashing = self._hash(batch)
+            hashing = self._hashing.update(self.fingerprint, batch) if self.fingerprint else None
             yield batch
             batch = await anext(self._batches, None)
         if hashing:
@@ -78,29 +103,24 @@ class Intake:
             raise ClientVanished
 
     async def _gather(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        gathered = bytearray()
+        gathered: list[bytes] = []
+        size = 0
         try:
             async for piece in pieces:
                 self._count(len(piece))
-                if not gathered and len(piece) >= _BATCH:
-                    yield piece
-                    continue
-                gathered += piece
-                if len(gathered) >= _BATCH:
-                    yield bytes(gathered)
-                    gathered = bytearray()
+                if self._received > self._most:
+                    self._most = await self._room(self._received)
+                gathered.append(piece)
+                size += len(piece)
+                if size >= _BATCH:
+                    yield b"".join(gathered)
+                    gathered, size = [], 0
+                elif len(gathered) == _MAX_PIECES:
+                    gathered = [b"".join(gathered)]
         except ClientVanished:
             self.vanished = True
-        if gathered:
-            yield bytes(gathered)
-
-    def _hash(self, batch: bytes) -> asyncio.Future[None] | None:
-        if self.fingerprint is None:
-            return None
-        if len(batch) <= _SMALL:
-            self.fingerprint.update(batch)
-            return None
-        return asyncio.get_running_loop().run_in_executor(None, self.fingerprint.update, batch)
+        if size:
+            yield b"".join(gathered)
 
     def _count(self, size: int) -> None:
         self._received += size

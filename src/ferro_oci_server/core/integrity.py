@@ -10,14 +10,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from ferro_oci_server.core.fingerprint import Checker
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.inspection import Inspection
 from ferro_oci_server.core.ports import BlobReader, BlobStore, StoreCorrupted, StoreError
 from ferro_oci_server.core.records import Blob
 
 __all__ = ["CheckedReader", "Integrity"]
-
-# Hashing this much takes less time than the hop to a thread.
-_SMALL = 32 * 1024
 
 Pace = Callable[[int], Awaitable[None]]
 
@@ -27,7 +25,8 @@ _log = logging.getLogger("ferro_oci_server")
 class Integrity:
     """Looks at bytes, and keeps account of damage where the metadata store can."""
 
-    def __init__(self, store: BlobStore, inspection: Inspection | None) -> None:
+    def __init__(self, store: BlobStore, inspection: Inspection | None, hashing: Hashing | None = None) -> None:
+        self.hashing = hashing or Hashing()
         self._store = store
         self._inspection = inspection
 
@@ -47,7 +46,7 @@ class Integrity:
             checker = Checker(blob.digest, None)
             async with aclosing(reader.pieces(0, reader.size)) as pieces:
                 async for piece in pieces:
-                    if (hashing := _hash(checker, piece)) is not None:
+                    if (hashing := self.hashing.update(checker, piece)) is not None:
                         await hashing
                     if pace is not None:
                         await pace(len(piece))
@@ -123,7 +122,7 @@ class CheckedReader:
             left -= len(piece)
             if hashing is not None:
                 await hashing
-            hashing = _hash(checker, piece)
+            hashing = self._integrity.hashing.update(checker, piece)
             if left:
                 yield piece
                 continue
@@ -136,11 +135,3 @@ class CheckedReader:
     async def close(self) -> None:
         """Release the blob. May be called twice."""
         await self._reader.close()
-
-
-def _hash(checker: Checker, piece: bytes) -> asyncio.Future[None] | None:
-    """Hash a piece: at once where it is small, else in a thread, which must have ended before the next begins."""
-    if len(piece) <= _SMALL:
-        checker.update(piece)
-        return None
-    return asyncio.get_running_loop().run_in_executor(None, checker.update, piece)

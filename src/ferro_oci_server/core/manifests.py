@@ -3,12 +3,13 @@
 Spec: end-3, end-7a, end-7b, end-9.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from ferro_oci_server.core.access import OPEN, Access
+from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import RegistryMeta, StoreCorrupted
+from ferro_oci_server.core.quota import Quotas
 from ferro_oci_server.core.records import Condition, ManifestInfo, ManifestRecord, StoredManifest
 from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import DigestInvalid, ManifestUnknown
@@ -16,7 +17,7 @@ from ferro_oci_server.oci.manifest import parse_manifest
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Reference, Tag
 
-__all__ = ["Manifests"]
+__all__ = ["Manifests", "read_record"]
 
 # Hashing and parsing more than this would hold up other requests noticeably.
 _LARGE = 64 * 1024
@@ -25,8 +26,12 @@ _LARGE = 64 * 1024
 class Manifests:
     """Reads, takes in and removes manifests."""
 
-    def __init__(self, meta: RegistryMeta, missing_references: MissingReferences) -> None:
+    def __init__(
+        self, meta: RegistryMeta, missing_references: MissingReferences, quotas: Quotas, hashing: Hashing
+    ) -> None:
         self._meta = meta
+        self._hashing = hashing
+        self._quotas = quotas
         self._missing_references = missing_references
 
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
@@ -41,7 +46,7 @@ class Manifests:
             raise _unknown()
         content, algorithm = manifest.content, manifest.digest.algorithm
         large = len(content) > _LARGE
-        digest = await asyncio.to_thread(Digest.of, content, algorithm) if large else Digest.of(content, algorithm)
+        digest = await self._hashing.run(Digest.of, content, algorithm) if large else Digest.of(content, algorithm)
         if digest != manifest.digest:
             raise StoreCorrupted(f"the content of manifest {manifest.digest} in {name} is damaged")
         return manifest
@@ -79,13 +84,15 @@ class Manifests:
             ManifestBlobUnknown: it refers to what the repository does not hold, and that is not allowed there.
             PreconditionFailed: the condition does not hold.
             Denied: ``access`` forbids to make or to move a tag.
+            QuotaExceeded: the repository has as many manifests or tags as it may.
         """
         named = (reference, *tags) if isinstance(reference, Tag) else tags
         guard = await access.guard(name, named) if named else None
         if len(content) > _LARGE:
-            record = await asyncio.to_thread(_read, reference, content, content_type)
+            record = await self._hashing.run(read_record, reference, content, content_type)
         else:
-            record = _read(reference, content, content_type)
+            record = read_record(reference, content, content_type)
+        await self._quotas.admit_manifest(name, record.digest, named)
         allow_missing = self._missing_references.allowed_in(name)
         await self._meta.put_manifest(
             name, record, named, allow_missing=allow_missing, condition=condition, guard=guard
@@ -104,9 +111,16 @@ class Manifests:
             found = await self._meta.delete_tag(name, reference)
         if not found:
             raise _unknown()
+        self._quotas.doubt(name)
 
 
-def _read(reference: Reference, content: bytes, content_type: str | None) -> ManifestRecord:
+def read_record(reference: Reference, content: bytes, content_type: str | None) -> ManifestRecord:
+    """Read a manifest for what a store must know of it.
+
+    Raises:
+        DigestInvalid: the reference is a digest, and not that of ``content``.
+        ManifestInvalid: the content is no manifest, or not of ``content_type``.
+    """
     algorithm = reference.algorithm if isinstance(reference, Digest) else Algorithm.SHA256
     digest = Digest.of(content, algorithm)
     if isinstance(reference, Digest) and digest != reference:

@@ -4,7 +4,7 @@ Two protocols: bytes of blobs, and everything else. Each has a behaviour suite i
 any implementation should pass. Rules for both:
 
 1. Nothing is promised of a call that has raised, except where it says so; every call may be repeated.
-2. A store raises ``StoreUnavailable`` or ``StoreCorrupted`` and never an exception of its driver.
+2. A store raises ``StoreUnavailable``, ``StoreFull`` or ``StoreCorrupted``, and never an exception of its driver.
 3. Absence is ``None`` or ``False``.
 4. Names, tags and digests that arrive here are well formed.
 """
@@ -36,12 +36,14 @@ from ferro_oci_server.oci.reference import Reference, Tag
 __all__ = [
     "BlobReader",
     "BlobStore",
+    "LinkedBlobs",
     "RegistryMeta",
     "Reviews",
     "StagedBytesMissing",
     "StagedUpload",
     "StoreCorrupted",
     "StoreError",
+    "StoreFull",
     "StoreUnavailable",
     "UploadBusy",
 ]
@@ -52,7 +54,11 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """Raised when a store cannot be reached, is full or is too busy: the call may be repeated later."""
+    """Raised when a store cannot be reached or is too busy: the call may be repeated later."""
+
+
+class StoreFull(StoreUnavailable):
+    """Raised when a store has no room for what it should keep: somebody has to make some."""
 
 
 class StoreCorrupted(StoreError):
@@ -68,7 +74,7 @@ class StagedBytesMissing(Exception):
 
 
 class BlobReader(Protocol):
-    """An open blob: what is deleted or replaced meanwhile is still read as it was."""
+    """An open blob. What is deleted meanwhile is still read as it was or, where a store cannot keep it, found lost."""
 
     @property
     def size(self) -> int:
@@ -190,6 +196,19 @@ class BlobStore(Protocol):
         ...
 
 
+@runtime_checkable
+class LinkedBlobs(Protocol):
+    """What a ``BlobStore`` has besides, if clients may fetch blobs from where it keeps them."""
+
+    async def url(self, location: str, seconds: float) -> str | None:
+        """Where whoever has the URL can read a blob, and any part of it, for some time; it is as good as a password.
+
+        Returns:
+            ``None`` where there is none, and the blob must be read through this store.
+        """
+        ...
+
+
 class RegistryMeta(Protocol):
     """Keeps all that a registry knows except the bytes of blobs.
 
@@ -260,10 +279,6 @@ class RegistryMeta(Protocol):
         self, name: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
     ) -> list[Descriptor]:
         """Up to ``limit`` manifests with that subject, of that type if one is given, by digest behind ``after``."""
-        ...
-
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
         ...
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:

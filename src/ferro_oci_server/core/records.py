@@ -13,14 +13,9 @@ __all__ = [
     "Blob",
     "Collected",
     "Condition",
-    "Finding",
-    "FindingKind",
-    "InspectedBlob",
-    "InspectedManifest",
     "ManifestInfo",
     "ManifestRecord",
     "ReviewKind",
-    "ScrubCount",
     "StagedBytes",
     "StoredManifest",
     "UploadId",
@@ -189,67 +184,3 @@ class UploadSession:
     def staged(self) -> StagedBytes:
         """The kept bytes, for their blob store."""
         return StagedBytes(self.offset, self.note)
-
-
-@dataclass(frozen=True, slots=True)
-class InspectedBlob:
-    """A blob as it is recorded, whether it is linked anywhere or not."""
-
-    blob: Blob
-    suspect: bool
-    """Whether its bytes are known to be damaged, so that nobody is told of it until it is pushed again."""
-
-
-@dataclass(frozen=True, slots=True)
-class InspectedManifest:
-    """A manifest with all that is recorded of it, and what of that there is, all at one time."""
-
-    repository: RepositoryName
-    stored: StoredManifest
-    size: int
-    subject: Digest | None
-    artifact_type: str | None
-    references: frozenset[Digest]
-    """What it is recorded to refer to."""
-    linked: frozenset[Digest]
-    """Those that the repository has as blobs."""
-    held: frozenset[Digest]
-    """Those that the repository has as manifests."""
-
-
-class FindingKind(StrEnum):
-    """What a finding is about."""
-
-    BLOB = "blob"
-    """The bytes of a blob, by its digest."""
-    MANIFEST = "manifest"
-    """The content of a manifest, or what is recorded of it, by its digest."""
-    REFERENCE = "reference"
-    """Something that a manifest needs and its repository does not have, by the digest of what is missing."""
-    ROW = "row"
-    """A record that belongs to nothing, by its key."""
-    FILE = "file"
-    """Bytes that no record knows, by their location."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as it should be."""
-
-    kind: FindingKind
-    repository: str
-    """Empty for what is of no repository."""
-    key: str
-    problem: str
-    outcome: str = ""
-    """What was done about it; empty for nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScrubCount:
-    """What the scrub has done since the registry began, and how many blobs must be pushed again."""
-
-    cycles: int
-    blobs: int
-    bytes: int
-    suspects: int

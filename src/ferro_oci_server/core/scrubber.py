@@ -10,10 +10,9 @@ import logging
 from dataclasses import dataclass
 from time import monotonic
 
-from ferro_oci_server.core.inspection import Inspection
+from ferro_oci_server.core.inspection import InspectedBlob, Inspection
 from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.ports import StoreError, StoreUnavailable
-from ferro_oci_server.core.records import InspectedBlob
 
 __all__ = ["Scrub", "Scrubber"]
 

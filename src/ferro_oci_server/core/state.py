@@ -9,12 +9,15 @@ from ferro_oci_server.core.blobs import Blobs
 from ferro_oci_server.core.catalog import Catalog
 from ferro_oci_server.core.collector import Collector, Grace
 from ferro_oci_server.core.credentials import Credentials
-from ferro_oci_server.core.inspection import Inspection
+from ferro_oci_server.core.hashing import Hashing
+from ferro_oci_server.core.inspection import Finding, Inspection, ScrubCount
 from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.manifests import Manifests
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, Reviews
-from ferro_oci_server.core.records import Collected, Finding, ScrubCount, Verdict
+from ferro_oci_server.core.quota import Quota, Quotas
+from ferro_oci_server.core.records import Collected, Verdict
+from ferro_oci_server.core.recovery import Recovery
 from ferro_oci_server.core.referrers import Referrers
 from ferro_oci_server.core.scrubber import Scrub, Scrubber
 from ferro_oci_server.core.tags import Tags
@@ -41,16 +44,19 @@ class AppState:
         missing_references: MissingReferences | None = None,
         grace: Grace | None = None,
         scrub: Scrub | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._blob_store = blob_store
         self._registry_meta = registry_meta
         self._reviews = registry_meta if isinstance(registry_meta, Reviews) else None
         self._inspection = registry_meta if isinstance(registry_meta, Inspection) else None
-        integrity = Integrity(blob_store, self._inspection)
+        self._hashing = hashing = Hashing()
+        integrity = Integrity(blob_store, self._inspection, hashing)
         missing_references = missing_references or MissingReferences()
-        self.blobs = Blobs(blob_store, registry_meta, integrity)
-        self.uploads = Uploads(blob_store, registry_meta)
-        self.manifests = Manifests(registry_meta, missing_references)
+        quotas = Quotas(quota or Quota(), registry_meta)
+        self.blobs = Blobs(blob_store, registry_meta, integrity, quotas)
+        self.uploads = Uploads(blob_store, registry_meta, quotas, hashing)
+        self.manifests = Manifests(registry_meta, missing_references, quotas, hashing)
         self.tags = Tags(registry_meta)
         self.referrers = Referrers(registry_meta)
         self.catalog = Catalog(registry_meta)
@@ -61,9 +67,11 @@ class AppState:
         self.scrubber: Scrubber | None = None
         """Looks for damaged blobs, and ``verifier`` at everything, where the metadata store can be inspected."""
         self.verifier: Verifier | None = None
+        self._recovery: Recovery | None = None
         if self._inspection is not None:
             self.scrubber = Scrubber(self._inspection, integrity, scrub or Scrub())
             self.verifier = Verifier(blob_store, registry_meta, self._inspection, integrity, missing_references)
+            self._recovery = Recovery(blob_store, registry_meta, self._inspection, integrity, missing_references)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -76,6 +84,16 @@ class AppState:
         if self.scrubber is not None:
             background.append(self.scrubber.run())
         self._tasks = [asyncio.create_task(work) for work in background]
+
+    @property
+    def blob_store(self) -> BlobStore:
+        """Where the bytes of blobs are: for what works on stores, beside the registry."""
+        return self._blob_store
+
+    @property
+    def registry_meta(self) -> RegistryMeta:
+        """Where everything else is, likewise."""
+        return self._registry_meta
 
     async def check(self) -> None:
         """Ask both stores whether they work.
@@ -104,6 +122,13 @@ class AppState:
         async for finding in self.verifier.verify(repair=repair):
             yield finding
 
+    async def recover(self) -> AsyncIterator[Finding]:
+        """Look for bytes that rows have lost, or never had, give them to those, and tell of each."""
+        if self._recovery is None:
+            return
+        async for finding in self._recovery.recover():
+            yield finding
+
     async def scrub_count(self) -> ScrubCount:
         """What the scrub has done, and how many blobs must be pushed again."""
         return ScrubCount(0, 0, 0, 0) if self._inspection is None else await self._inspection.scrub_count()
@@ -126,7 +151,10 @@ class AppState:
         try:
             await self._registry_meta.close()
         finally:
-            await self._blob_store.close()
+            try:
+                await self._blob_store.close()
+            finally:
+                await self._hashing.close()
 
     async def __aenter__(self) -> Self:
         self.start()

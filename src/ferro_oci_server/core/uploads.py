@@ -14,7 +14,6 @@
 Spec: end-4a, end-4b, end-4c, end-5, end-6, end-13, end-14.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -22,7 +21,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 from ferro_oci_server.core.fingerprint import Fingerprint
-from ferro_oci_server.core.intake import Intake
+from ferro_oci_server.core.hashing import Hashing
+from ferro_oci_server.core.intake import Intake, Room
 from ferro_oci_server.core.ports import (
     BlobStore,
     RegistryMeta,
@@ -31,6 +31,7 @@ from ferro_oci_server.core.ports import (
     StoreError,
     UploadBusy,
 )
+from ferro_oci_server.core.quota import Quota, Quotas
 from ferro_oci_server.core.records import Blob, StagedBytes, UploadId, UploadSession
 from ferro_oci_server.oci.digest import Algorithm, Digest
 from ferro_oci_server.oci.errors import DigestInvalid, UploadOutOfOrder, UploadUnknown
@@ -46,9 +47,13 @@ _MAX_FINGERPRINTS = 10_000
 class Uploads:
     """Starts, feeds, completes and cancels upload sessions."""
 
-    def __init__(self, store: BlobStore, meta: RegistryMeta) -> None:
+    def __init__(
+        self, store: BlobStore, meta: RegistryMeta, quotas: Quotas | None = None, hashing: Hashing | None = None
+    ) -> None:
         self._store = store
         self._meta = meta
+        self._quotas = quotas or Quotas(Quota(), meta)
+        self._hashing = hashing or Hashing()
         self._fingerprints: OrderedDict[UploadId, Fingerprint] = OrderedDict()
 
     @property
@@ -81,19 +86,24 @@ class Uploads:
         upload: UploadId,
         pieces: AsyncIterator[bytes],
         content_range: ContentRange | None = None,
+        announced: int = 0,
         owner: str | None = None,
     ) -> UploadSession:
         """Take a chunk in behind what is there; without a range it goes wherever the session ends.
+
+        ``announced`` is how many bytes it claims to have, if it does.
 
         Raises:
             UploadUnknown: this repository has no such session, or it has ended.
             UploadOutOfOrder: the chunk starts elsewhere, or another request is writing; nothing was changed.
             SizeInvalid: the range does not have as many bytes as arrived; nothing was changed.
+            BlobTooLarge, QuotaExceeded: there is no room for all that is there with it; nothing was changed.
             ClientVanished: raised by ``pieces``; what arrived before is kept.
         """
         async with self._claim(name, upload, owner) as (session, staged):
             _check_order(session, content_range)
-            intake = Intake(pieces, self._fingerprint(session, session.algorithm), content_range)
+            fingerprint = self._fingerprint(session, session.algorithm)
+            intake = Intake(pieces, fingerprint, content_range, self._hashing, self._room(session), announced)
             advanced = await self._advance(session, await _stage(staged, session, intake), intake)
         intake.finish()
         return advanced
@@ -105,12 +115,14 @@ class Uploads:
         digest: Digest,
         pieces: AsyncIterator[bytes],
         content_range: ContentRange | None = None,
+        announced: int = 0,
         owner: str | None = None,
     ) -> Blob:
         """Take the last chunk in, if there is one, and make all the bytes the blob ``digest``.
 
         Raises:
-            UploadUnknown, UploadOutOfOrder, SizeInvalid, ClientVanished: as ``append``; the session stays open.
+            UploadUnknown, UploadOutOfOrder, SizeInvalid, BlobTooLarge, QuotaExceeded, ClientVanished: as ``append``;
+                the session stays open.
             DigestInvalid: the bytes have another digest; the session has ended.
         """
         async with self._claim(name, upload, owner) as (session, staged):
@@ -118,7 +130,9 @@ class Uploads:
             # A closing PUT that is repeated brings its last chunk again.
             if session.location != location:
                 _check_order(session, content_range)
-                intake = Intake(pieces, self._fingerprint(session, digest.algorithm), content_range)
+                fingerprint = self._fingerprint(session, digest.algorithm)
+                room = self._room(session, digest)
+                intake = Intake(pieces, fingerprint, content_range, self._hashing, room, announced)
                 sealed = await self._seal(session, staged, intake, digest, location)
             await staged.commit(sealed.staged, digest)
             blob = Blob(digest, sealed.offset, location, sealed.checksum)
@@ -135,27 +149,50 @@ class Uploads:
         if intake.vanished:
             await self._advance(session, kept, intake)
             intake.finish()
-        found, checksum = await _identify(staged, session, kept, intake, digest.algorithm)
+        found, checksum = await self._identify(staged, session, kept, intake, digest.algorithm)
         if found != digest:
             await self.cancel(session.repository, session.id)
             raise DigestInvalid("the uploaded bytes have another digest")
+        await self._quotas.admit_blob(session.repository, digest, kept.size)
         sealed = replace(session, offset=kept.size, note=kept.note, digest=digest, checksum=checksum, location=location)
         if not await self._meta.advance_upload(session, sealed):
             raise _unknown()
         return sealed
 
+    async def _identify(
+        self, staged: StagedUpload, session: UploadSession, kept: StagedBytes, intake: Intake, algorithm: Algorithm
+    ) -> tuple[Digest, str | None]:
+        """Digest and checksum of all staged bytes, from the first source that has them."""
+        fingerprint = intake.fingerprint
+        if fingerprint is None:
+            unchanged = kept.size == session.offset
+            if unchanged and session.digest is not None and session.digest.algorithm is algorithm:
+                return session.digest, session.checksum
+            fingerprint = Fingerprint(algorithm)
+            async for piece in staged.read(kept):
+                if (hashing := self._hashing.update(fingerprint, piece)) is not None:
+                    await hashing
+        return fingerprint.digest(), fingerprint.checksum()
+
     async def push(
-        self, name: RepositoryName, digest: Digest, pieces: AsyncIterator[bytes], owner: str | None = None
+        self,
+        name: RepositoryName,
+        digest: Digest,
+        pieces: AsyncIterator[bytes],
+        announced: int = 0,
+        owner: str | None = None,
     ) -> Blob:
         """Take in a whole blob in one request: a session that lives as long as the call.
 
         Raises:
             DigestInvalid: the bytes have another digest; nothing is kept.
+            BlobTooLarge, QuotaExceeded: there is no room for them; nothing is kept.
             ClientVanished: raised by ``pieces``; nothing is kept.
         """
+        await self._quotas.room(name, 0, announced, digest)
         session = await self.start(name, digest.algorithm, owner)
         try:
-            return await self.complete(name, session.id, digest, pieces)
+            return await self.complete(name, session.id, digest, pieces, announced=announced)
         except BaseException:
             # No client was told of the session, so none will go on with it.
             with suppress(StoreError, UploadUnknown):
@@ -202,6 +239,10 @@ class Uploads:
         except StagedBytesMissing:
             raise _unknown() from None
 
+    def _room(self, session: UploadSession, digest: Digest | None = None) -> Room:
+        """How many bytes the next chunk may have."""
+        return lambda size: self._quotas.room(session.repository, session.offset, size, digest)
+
     def _fingerprint(self, session: UploadSession, algorithm: Algorithm) -> Fingerprint | None:
         """What has seen the bytes that the session keeps, to go on with; ``None`` where nothing has."""
         if session.offset == 0:
@@ -244,21 +285,6 @@ async def _stage(staged: StagedUpload, session: UploadSession, intake: Intake) -
         return session.staged
     async with aclosing(intake.pieces()) as pieces:
         return await staged.append(session.staged, pieces)
-
-
-async def _identify(
-    staged: StagedUpload, session: UploadSession, kept: StagedBytes, intake: Intake, algorithm: Algorithm
-) -> tuple[Digest, str | None]:
-    """Digest and checksum of all staged bytes, from the first source that has them."""
-    fingerprint = intake.fingerprint
-    if fingerprint is None:
-        unchanged = kept.size == session.offset
-        if unchanged and session.digest is not None and session.digest.algorithm is algorithm:
-            return session.digest, session.checksum
-        fingerprint = Fingerprint(algorithm)
-        async for piece in staged.read(kept):
-            await asyncio.to_thread(fingerprint.update, piece)
-    return fingerprint.digest(), fingerprint.checksum()
 
 
 def _check_order(session: UploadSession, content_range: ContentRange | None) -> None:

@@ -15,11 +15,18 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ferro_oci_server.core.inspection import DatedBlobs, Inspection
+from ferro_oci_server.core.inspection import (
+    DatedBlobs,
+    Finding,
+    FindingKind,
+    InspectedBlob,
+    InspectedManifest,
+    Inspection,
+)
 from ferro_oci_server.core.integrity import Integrity
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import BlobStore, RegistryMeta, StoreCorrupted, StoreUnavailable
-from ferro_oci_server.core.records import Finding, FindingKind, InspectedBlob, InspectedManifest, Waste
+from ferro_oci_server.core.records import Waste
 from ferro_oci_server.oci.digest import Algorithm, Digest, Hasher
 from ferro_oci_server.oci.errors import ManifestInvalid
 from ferro_oci_server.oci.manifest import Manifest, parse_manifest
@@ -129,7 +136,7 @@ class Verifier:
         while page := await self._inspection.inspect_manifests(name, after, _MANIFESTS):
             after = page[-1].stored.digest
             for inspected in page:
-                for finding in await asyncio.to_thread(self._manifest, inspected):
+                for finding in await self._integrity.hashing.run(self._manifest, inspected):
                     yield finding
                 if not await self._is_listed(inspected):
                     yield _of_manifest(inspected, "the referrers of its subject do not list it as it is")
@@ -207,7 +214,8 @@ class Verifier:
         try:
             async with aclosing(reader.pieces(0, reader.size)) as pieces:
                 async for piece in pieces:
-                    await asyncio.to_thread(hasher.update, piece)
+                    if (hashing := self._integrity.hashing.update(hasher, piece)) is not None:
+                        await hashing
         except StoreCorrupted:
             return False
         finally:

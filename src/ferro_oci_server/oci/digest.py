@@ -35,6 +35,9 @@ class Algorithm(StrEnum):
             raise DigestInvalid("unsupported digest algorithm") from None
 
 
+_ALGORITHMS = {algorithm.value: algorithm for algorithm in Algorithm}
+_HASHES = {Algorithm.SHA256: hashlib.sha256, Algorithm.SHA512: hashlib.sha512}
+
 _GRAMMAR = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
 
 
@@ -57,12 +60,12 @@ class Digest(str):
     @classmethod
     def of(cls, content: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Self:
         """Hash ``content``, which is small enough to hash where the caller stands."""
-        return cls(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
+        return cls(f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}")
 
     @property
     def algorithm(self) -> Algorithm:
         """The part before the colon."""
-        return Algorithm(self[:6])
+        return _ALGORITHMS[self[:6]]
 
     @property
     def encoded(self) -> str:
@@ -78,7 +81,7 @@ class Hasher:
     def __init__(self, algorithm: Algorithm) -> None:
         self.algorithm = algorithm
         self.size = 0
-        self._state = hashlib.new(algorithm)
+        self._state = _HASHES[algorithm]()
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes; lets other threads run while it works on large ones."""

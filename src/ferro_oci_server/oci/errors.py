@@ -27,6 +27,7 @@
     ├── TooManyRequests         429 TOOMANYREQUESTS, and when to come again
     │   └── Overloaded          503 TOOMANYREQUESTS, and when to come again
     ├── StorageFull             507 DENIED, and when to come again
+    ├── QuotaExceeded           403 DENIED
     ├── Unauthorized            401 UNAUTHORIZED, and the challenge
     └── Denied                  403 DENIED
 
@@ -57,6 +58,7 @@ __all__ = [
     "OciErrorCode",
     "Overloaded",
     "PreconditionFailed",
+    "QuotaExceeded",
     "RangeNotSatisfiable",
     "RegistryReadOnly",
     "RequestInvalid",
@@ -296,6 +298,13 @@ class StorageFull(OciError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QuotaExceeded(OciError):
+    """Raised when a repository would have more than it may, as soon as that is known."""
+
+    # Not 413, since the request need not be large, nor 429 or 507: clients would try again, which does not help.
+    code, status = OciErrorCode.DENIED, 403
 
 
 class Unauthorized(OciError):

@@ -20,6 +20,8 @@ from ferro_oci_server.oci.media_types import IMAGE_MANIFEST_TYPES, INDEX_TYPES
 
 __all__ = ["Manifest", "parse_manifest"]
 
+_TYPES = IMAGE_MANIFEST_TYPES | INDEX_TYPES
+
 _MAX_DESCRIPTORS = 10_000
 _MAX_DEPTH = 64
 _MAX_DIGITS = 20
@@ -92,7 +94,7 @@ def _media_type(document: Mapping[str, Any], content_type: str | None) -> str:
     if inside is not None and content_type is not None and inside != content_type:
         raise ManifestInvalid("mediaType must equal the Content-Type")
     media_type = content_type if content_type is not None else inside
-    if not isinstance(media_type, str) or media_type not in IMAGE_MANIFEST_TYPES | INDEX_TYPES:
+    if not isinstance(media_type, str) or media_type not in _TYPES:
         # What an unknown type refers to cannot be told, so its content could not be kept from the collector.
         raise ManifestInvalid("this type of manifest is not known")
     return media_type
@@ -131,7 +133,7 @@ def _parse_json(content: bytes) -> Any:
         raise ManifestInvalid("a manifest is UTF-8") from None
     _check_depth(content)
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise ManifestInvalid("a manifest is JSON") from None
 
@@ -165,3 +167,7 @@ def _integer(text: str) -> int:
 
 def _refuse_constant(_: str) -> NoReturn:
     raise ManifestInvalid("NaN and Infinity are not JSON")
+
+
+# Made once: that takes as long as reading a small manifest.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_constant=_refuse_constant)

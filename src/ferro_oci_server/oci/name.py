@@ -11,8 +11,9 @@ __all__ = ["RepositoryName"]
 _MAX_NAME = 255
 _MAX_COMPONENT = 200
 
-# The specification's grammar for one component, with its alternatives made disjoint so that matching is linear.
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
+# The specification's grammar, with the alternatives of a component made disjoint so that matching is linear.
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 
 
 class RepositoryName(str):
@@ -35,7 +36,6 @@ class RepositoryName(str):
     @staticmethod
     def is_valid(text: str) -> bool:
         """Whether ``parse`` would take it."""
-        return len(text) <= _MAX_NAME and all(
-            len(component) <= _MAX_COMPONENT and _COMPONENT.fullmatch(component) is not None
-            for component in text.split("/")
-        )
+        if len(text) > _MAX_NAME or _NAME.fullmatch(text) is None:
+            return False
+        return len(text) <= _MAX_COMPONENT or max(map(len, text.split("/"))) <= _MAX_COMPONENT

@@ -4,6 +4,7 @@ from ferro_oci_server.api import responses
 from ferro_oci_server.api.requests import Request
 from ferro_oci_server.api.responses import Response
 from ferro_oci_server.core.state import AppState
+from ferro_oci_server.oci.ranges import ByteRange
 
 __all__ = ["delete", "get", "head"]
 
@@ -14,7 +15,8 @@ async def get(state: AppState, request: Request) -> Response:
     if request.has_content(blob.digest):
         return responses.not_modified(blob.digest)
     byte_range = request.byte_range(blob.digest, blob.size)
-    return responses.blob(blob.digest, await state.blobs.open(blob), byte_range)
+    part = byte_range or ByteRange(0, blob.size)
+    return responses.blob(blob.digest, await state.blobs.begin(blob, part), byte_range)
 
 
 async def head(state: AppState, request: Request) -> Response:

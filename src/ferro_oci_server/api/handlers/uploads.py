@@ -23,7 +23,9 @@ async def start(state: AppState, request: Request) -> Response:
             return responses.blob_created(request.root, name, blob)
     digest = request.parameter("digest")
     if digest is not None and mount is None:
-        blob = await state.uploads.push(name, Digest.parse(digest), request.pieces(), request.access.owner)
+        blob = await state.uploads.push(
+            name, Digest.parse(digest), request.pieces(), request.announced, request.access.owner
+        )
         return responses.blob_created(request.root, name, blob)
     algorithm = Algorithm.parse(request.parameter("digest-algorithm") or Algorithm.SHA256)
     session = await state.uploads.start(name, algorithm, request.access.owner)
@@ -33,7 +35,12 @@ async def start(state: AppState, request: Request) -> Response:
 async def append(state: AppState, request: Request) -> Response:
     """PATCH /v2/<name>/blobs/uploads/<session> (end-5): a chunk with its range, or a stream without one."""
     session = await state.uploads.append(
-        request.repository(), request.upload(), request.pieces(), request.content_range(), request.access.owner
+        request.repository(),
+        request.upload(),
+        request.pieces(),
+        request.content_range(),
+        request.announced,
+        request.access.owner,
     )
     return responses.upload_accepted(request.root, session, state.uploads.chunk_min_length)
 
@@ -44,7 +51,13 @@ async def complete(state: AppState, request: Request) -> Response:
     if digest is None:
         raise DigestInvalid("a closing PUT names the digest")
     blob = await state.uploads.complete(
-        name, upload, Digest.parse(digest), request.pieces(), request.content_range(), request.access.owner
+        name,
+        upload,
+        Digest.parse(digest),
+        request.pieces(),
+        request.content_range(),
+        request.announced,
+        request.access.owner,
     )
     return responses.blob_created(request.root, name, blob)
 

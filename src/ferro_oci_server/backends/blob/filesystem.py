@@ -18,13 +18,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ferro_oci_server.backends.blob.folders import make_folder, sync_folder
-from ferro_oci_server.backends.blob.layout import UPLOAD_ID, BlobFolder, location_of
-from ferro_oci_server.backends.blob.reading import FileReader
+from ferro_oci_server.backends.blob.layout import UPLOAD_ID, BlobFolder, digest_of, location_of
+from ferro_oci_server.backends.blob.reading import FileReader, ReadFile
 from ferro_oci_server.backends.blob.staging import StagedFile
 from ferro_oci_server.backends.blob.threads import Threads, as_unavailable
 from ferro_oci_server.backends.blob.writing import write_pieces
 from ferro_oci_server.core.ports import StagedBytesMissing, StoreCorrupted, StoreUnavailable, UploadBusy
-from ferro_oci_server.core.records import StagedBytes, UploadId
+from ferro_oci_server.core.records import Blob, StagedBytes, UploadId
 from ferro_oci_server.oci.digest import Digest
 
 __all__ = ["FsBlobStore", "FsStagedUpload"]
@@ -55,7 +55,7 @@ class FsBlobStore:
         """Where an upload's blob will be, if that is its digest: below the folder of blobs."""
         return location_of(digest, upload)
 
-    async def open(self, location: str) -> FileReader | None:
+    async def open(self, location: str) -> FileReader | ReadFile | None:
         """Open a blob.
 
         Raises:
@@ -91,6 +91,16 @@ class FsBlobStore:
         """
         path = self._blobs.find(location)
         return None if path is None else await self._threads.run(_age, path)
+
+    async def describe(self, location: str) -> Blob | None:
+        """The digest that a blob's name has, and the size of its file; ``None`` where there is none.
+
+        Raises:
+            StoreUnavailable: the operating system refuses.
+        """
+        path = self._blobs.find(location)
+        size = None if path is None else await self._threads.run(_size, path)
+        return None if size is None else Blob(digest_of(location), size, location)
 
     @asynccontextmanager
     async def claim(self, upload: UploadId) -> AsyncIterator["FsStagedUpload"]:
@@ -229,5 +239,12 @@ def _remove(path: Path) -> bool:
 def _age(path: Path) -> float | None:
     try:
         return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.lstat().st_size
     except FileNotFoundError:
         return None

@@ -14,11 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from ferro_oci_server.backends.blob.folders import sync_folder
+from ferro_oci_server.backends.blob.writeback import begin_writeback
 from ferro_oci_server.core.ports import StagedBytesMissing, UploadBusy
 
 __all__ = ["StagedFile"]
 
 _CLOSED = -1
+
+# The disk is busy all the time when it gets this much at once.
+_WRITEBACK = 8 * 1024 * 1024
 
 
 class StagedFile:
@@ -27,6 +31,8 @@ class StagedFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = _CLOSED
+        self._begun = 0
+        """Where the writing to the disk has not been begun with."""
 
     @property
     def name(self) -> str:
@@ -60,12 +66,16 @@ class StagedFile:
 
     def write(self, pieces: Sequence[bytes], position: int) -> None:
         """Write pieces, no more than the system takes at once (1,024 on Linux), one behind the other."""
+        size = sum(map(len, pieces))
         written = os.pwritev(self._fd, pieces, position)
-        if written == sum(map(len, pieces)):
-            return
-        content = memoryview(b"".join(pieces))
-        while written < len(content):
-            written += os.pwrite(self._fd, content[written:], position + written)
+        if written < size:
+            content = memoryview(b"".join(pieces))
+            while written < size:
+                written += os.pwrite(self._fd, content[written:], position + written)
+        start, stop = min(self._begun, position), position + size
+        if stop - start >= _WRITEBACK:
+            begin_writeback(self._fd, start, stop)
+            self._begun = stop
 
     def finish(self, pieces: Sequence[bytes], position: int, *, is_first: bool) -> None:
         """Write the last pieces, and make all survive a loss of power.

@@ -2,15 +2,16 @@
 
 1. A thread cannot be interrupted. Whoever waits for one here waits until it has ended, also when cancelled: after
    that, and not before, the file that it worked on can be closed.
-2. What the operating system refuses leaves a thread as ``StoreUnavailable``.
+2. What the operating system refuses leaves a thread as ``StoreUnavailable``, and for lack of room as ``StoreFull``.
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from ferro_oci_server.core.ports import StoreUnavailable
+from ferro_oci_server.core.ports import StoreFull, StoreUnavailable
 
 __all__ = ["Threads", "as_unavailable", "finish", "settle"]
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 # Most work waits for a disk, so there are more threads than processors; more than this would only queue there.
 _MAX_THREADS = 32
+
+# The disk, and a quota on it.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Threads:
@@ -73,9 +77,11 @@ def as_unavailable(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     """Do blocking work.
 
     Raises:
-        StoreUnavailable: ``work`` raised an ``OSError``.
+        StoreFull: ``work`` raised an ``OSError`` because there is no room.
+        StoreUnavailable: it raised another.
     """
     try:
         return work(*args, **kwargs)
     except OSError as exc:
-        raise StoreUnavailable(f"the storage directory cannot be used: {exc}") from exc
+        kind = StoreFull if exc.errno in _FULL else StoreUnavailable
+        raise kind(f"the storage directory cannot be used: {exc}") from exc

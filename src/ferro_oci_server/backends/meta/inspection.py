@@ -6,19 +6,11 @@ from typing import Any
 from ferro_oci_server.backends.meta.database import Transaction
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.reviews import ReviewMutations
-from ferro_oci_server.core.records import (
-    Blob,
-    Finding,
-    FindingKind,
-    InspectedBlob,
-    InspectedManifest,
-    ReviewKind,
-    ScrubCount,
-    StoredManifest,
-    Waste,
-)
+from ferro_oci_server.core.inspection import Finding, FindingKind, InspectedBlob, InspectedManifest, ScrubCount
+from ferro_oci_server.core.records import Blob, ManifestInfo, ReviewKind, StoredManifest, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
+from ferro_oci_server.oci.reference import Tag
 
 __all__ = ["InspectionMutations"]
 
@@ -65,6 +57,27 @@ class InspectionMutations:
             held=frozenset(Digest(key) for key, _, held in presence if held),
         )
 
+    async def links(
+        self, transaction: Transaction, name: RepositoryName, after: str, limit: int
+    ) -> list[InspectedBlob]:
+        """A page of the blobs that a repository links."""
+        rows = await transaction.every(self._statements.link_page, repository=name, after=after, limit=limit)
+        return [_blob(row) for row in rows]
+
+    async def outlines(
+        self, transaction: Transaction, name: RepositoryName, after: str, limit: int
+    ) -> list[ManifestInfo]:
+        """A page of manifests without their content."""
+        rows = await transaction.every(self._statements.outline_page, repository=name, after=after, limit=limit)
+        return [ManifestInfo(Digest(digest), media_type, size) for digest, media_type, size in rows]
+
+    async def targets(
+        self, transaction: Transaction, name: RepositoryName, after: str, limit: int
+    ) -> list[tuple[Tag, Digest]]:
+        """A page of tags with what they point at."""
+        rows = await transaction.every(self._statements.target_page, repository=name, after=after, limit=limit)
+        return [(Tag(tag), Digest(digest)) for tag, digest in rows]
+
     async def loose_rows(self, transaction: Transaction, limit: int) -> list[Finding]:
         """Records that belong to nothing."""
         findings: list[Finding] = []
@@ -80,11 +93,8 @@ class InspectionMutations:
 
     async def known(self, transaction: Transaction, locations: Sequence[str]) -> set[str]:
         """Those locations that something knows."""
-        texts = self._statements.texts(locations)
-        blobs = await transaction.every(self._statements.located_blobs, texts=texts)
-        trash = await transaction.every(self._statements.located_trash, texts=texts)
-        uploads = await transaction.every(self._statements.located_uploads, texts=texts)
-        return {location for (location,) in (*blobs, *trash, *uploads)}
+        rows = await transaction.every(self._statements.known, texts=self._statements.texts(locations))
+        return {location for (location,) in rows}
 
     async def scrub_count(self, transaction: Transaction) -> ScrubCount:
         """What was scrubbed."""
@@ -95,8 +105,11 @@ class InspectionMutations:
     async def is_resting(self, transaction: Transaction, interval: int) -> bool:
         """Whether the next cycle of the scrub has not begun and should not yet."""
         row = await transaction.one(self._statements.scrub)
+        return row is not None and self._is_rest(row[1], interval)
+
+    def _is_rest(self, rested_at: int | None, interval: int) -> bool:
         # A clock that was set back ends the rest: a cycle too many does no harm.
-        return row is not None and row[1] is not None and 0 <= self._now() - row[1] < interval
+        return rested_at is not None and 0 <= self._now() - rested_at < interval
 
     # Changes
 
@@ -111,7 +124,8 @@ class InspectionMutations:
 
     async def restore_blob(self, transaction: Transaction, blob: Blob, spare: Waste) -> bool:
         """Swap the bytes of a blob for others that wait, if both are where they were."""
-        known = await self.blob(transaction, blob.digest)
+        row = await transaction.one(self._statements.held_blob, digest=blob.digest)
+        known = None if row is None else _blob(row)
         if known is None or known.blob.location != blob.location:
             return False
         if not await self._reviews.take_waste(transaction, spare.location):
@@ -135,10 +149,10 @@ class InspectionMutations:
 
     async def next_to_scrub(self, transaction: Transaction, limit: int, interval: int) -> list[InspectedBlob]:
         """Move the scrub's place forward by a page; or, at the end, let it rest."""
-        if await self.is_resting(transaction, interval):
-            return []
         await transaction.change(self._statements.begin_scrub)
-        (cursor, _) = await transaction.one(self._statements.scrub)
+        cursor, rested_at = await transaction.one(self._statements.held_scrub)
+        if self._is_rest(rested_at, interval):
+            return []
         page = await self.blobs(transaction, cursor, limit)
         if page:
             size = sum(inspected.blob.size for inspected in page)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal_column, null, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, literal_column, null, select, union_all, update
 from sqlalchemy.engine import Dialect
 
 from ferro_oci_server.backends.meta.schema import (
@@ -45,6 +45,41 @@ def _manifest_page() -> Select[Any]:
     )
 
 
+def _link_page() -> Select[Any]:
+    return (
+        select(*_blob)
+        .select_from(repositories)
+        .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
+        .join(blobs, blobs.c.digest == repository_blobs.c.digest)
+        .where(repositories.c.name == text("repository"), repository_blobs.c.digest > text("after"))
+        .order_by(repository_blobs.c.digest)
+        .limit(number("limit"))
+    )
+
+
+def _outline_page() -> Select[Any]:
+    return (
+        select(manifests.c.digest, manifests.c.media_type, manifests.c.size)
+        .select_from(repositories)
+        .join(manifests, manifests.c.repository_id == repositories.c.id)
+        .where(repositories.c.name == text("repository"), manifests.c.digest > text("after"))
+        .order_by(manifests.c.digest)
+        .limit(number("limit"))
+    )
+
+
+def _target_page() -> Select[Any]:
+    return (
+        select(tags.c.name, manifests.c.digest)
+        .select_from(repositories)
+        .join(tags, tags.c.repository_id == repositories.c.id)
+        .join(manifests, manifests.c.id == tags.c.manifest_id)
+        .where(repositories.c.name == text("repository"), tags.c.name > text("after"))
+        .order_by(tags.c.name)
+        .limit(number("limit"))
+    )
+
+
 def _presence() -> Select[Any]:
     """What a manifest refers to, and whether its repository has that as a blob and as a manifest."""
     digest = manifest_references.c.digest
@@ -74,12 +109,20 @@ class InspectionStatements(Compiler):
     def _prepare_pages(self) -> None:
         page = select(*_blob).where(blobs.c.digest > text("after")).order_by(blobs.c.digest).limit(number("limit"))
         self.inspected_blob = self.compile(select(*_blob).where(blobs.c.digest == text("digest")))
+        self.held_blob = self.compile(
+            select(*_blob).where(blobs.c.digest == text("digest")).with_for_update(key_share=True)
+        )
         self.blob_page = self.compile(page)
         self.manifest_page = self.compile(_manifest_page())
         self.presence = self.compile(_presence())
-        self.located_blobs = self.compile(select(blobs.c.location).where(self.is_one_of(blobs.c.location)))
-        self.located_trash = self.compile(select(trash.c.location).where(self.is_one_of(trash.c.location)))
-        self.located_uploads = self.compile(select(uploads.c.location).where(self.is_one_of(uploads.c.location)))
+        # All as of one time: a location goes from a session to a blob, and between blobs and trash.
+        located = (
+            select(table.c.location).where(self.is_one_of(table.c.location)) for table in (blobs, trash, uploads)
+        )
+        self.known = self.compile(union_all(*located))
+        self.link_page = self.compile(_link_page())
+        self.outline_page = self.compile(_outline_page())
+        self.target_page = self.compile(_target_page())
         self.spares = self.compile(
             select(trash.c.location, trash.c.digest, trash.c.size).where(
                 trash.c.digest == text("digest"), trash.c.doomed == 0
@@ -120,7 +163,9 @@ class InspectionStatements(Compiler):
         )
 
     def _prepare_scrub(self) -> None:
-        self.scrub = self.compile(select(scrubs.c.cursor, scrubs.c.rested_at).where(scrubs.c.id == 1))
+        scrub = select(scrubs.c.cursor, scrubs.c.rested_at).where(scrubs.c.id == 1)
+        self.scrub = self.compile(scrub)
+        self.held_scrub = self.compile(scrub.with_for_update())
         self.scrub_total = self.compile(select(scrubs.c.cycles, scrubs.c.blobs, scrubs.c.bytes).where(scrubs.c.id == 1))
         self.suspects = self.compile(
             select(func.count()).select_from(blobs).where(blobs.c.suspect != literal_column("0"))

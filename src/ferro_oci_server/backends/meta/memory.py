@@ -13,18 +13,15 @@ from ferro_oci_server.backends.meta.memory_credentials import InMemoryCredential
 from ferro_oci_server.backends.meta.memory_repository import Repository, SortedSet, references
 from ferro_oci_server.backends.meta.memory_reviews import ReviewQueue
 from ferro_oci_server.core.access import TagGuard
+from ferro_oci_server.core.inspection import Finding, FindingKind, InspectedBlob, InspectedManifest, ScrubCount
+from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
     Condition,
-    Finding,
-    FindingKind,
-    InspectedBlob,
-    InspectedManifest,
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
-    ScrubCount,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -161,10 +158,6 @@ class InMemoryRegistryMeta(InMemoryCredentials):
         if digests is None:
             return []
         return [repository.manifests[digest].descriptor() for digest in digests.page(after, limit)]
-
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
-        return name in self._repositories
 
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
@@ -346,6 +339,22 @@ class InMemoryRegistryMeta(InMemoryCredentials):
         digests = nsmallest(limit, (digest for digest in repository.manifests if digest > after))
         return [repository.inspect(name, digest) for digest in digests]
 
+    async def list_links(self, name: RepositoryName, after: str, limit: int) -> list[InspectedBlob]:
+        """Up to ``limit`` blobs that a repository links, damaged or not, whose digests sort behind ``after``."""
+        digests = nsmallest(limit, (digest for digest in self._find(name).blobs if digest > after))
+        return [InspectedBlob(self._blobs[digest], digest in self._suspects) for digest in digests]
+
+    async def list_manifests(self, name: RepositoryName, after: str, limit: int) -> list[ManifestInfo]:
+        """Up to ``limit`` manifests of a repository, without their content, by digest behind ``after``."""
+        manifests = self._find(name).manifests
+        digests = nsmallest(limit, (digest for digest in manifests if digest > after))
+        return [ManifestInfo(it, manifests[it].media_type, len(manifests[it].content)) for it in digests]
+
+    async def list_tag_targets(self, name: RepositoryName, after: str, limit: int) -> list[tuple[Tag, Digest]]:
+        """Up to ``limit`` tags of a repository that sort behind ``after``, with the manifests that they point at."""
+        repository = self._find(name)
+        return [(tag, repository.tags[tag]) for tag in repository.tag_names.page(after, limit)]
+
     async def inspect_rows(self, limit: int) -> list[Finding]:
         """Blobs that no repository links, and links of blobs that are not recorded."""
         loose = [(digest, "a blob that no repository links") for digest in self._blobs.keys() - self._links.keys()]
@@ -417,6 +426,15 @@ class InMemoryRegistryMeta(InMemoryCredentials):
     async def scrub_count(self) -> ScrubCount:
         """What the scrub has done, and what must be pushed again."""
         return replace(self._scrub, suspects=len(self._suspects))
+
+    async def usage(self, name: RepositoryName, resource: Resource) -> int:
+        """How much of something a repository has."""
+        repository = self._find(name)
+        if resource is Resource.TAGS:
+            return len(repository.tags)
+        if resource is Resource.MANIFESTS:
+            return len(repository.manifests)
+        return sum(self._blobs[digest].size for digest in repository.blobs - self._suspects)
 
     async def count_uploads(self, owner: str | None = None) -> int:
         """How many sessions are open, of everybody or of one owner."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from ferro_oci_server.core.records import InspectedManifest, ManifestRecord, StoredManifest
+from ferro_oci_server.core.inspection import InspectedManifest
+from ferro_oci_server.core.records import ManifestRecord, StoredManifest
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Reference, Tag

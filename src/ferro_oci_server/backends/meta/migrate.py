@@ -10,7 +10,7 @@ from ferro_oci_server.core.ports import StoreUnavailable
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["HEAD", "SELECT_REVISION", "SchemaTooNew", "upgrade"]
+__all__ = ["HEAD", "SELECT_REVISION", "SchemaTooNew", "script", "upgrade"]
 
 HEAD = "0005"
 """The newest revision among ``migrations/versions``."""
@@ -33,7 +33,27 @@ def upgrade(connection: "Connection") -> None:
 
     unknown = run(connection)
     if unknown is not None:
-        raise SchemaTooNew(
-            f"its tables have revision {unknown}, and this version of ferro-oci-server knows none after {HEAD}: "
-            "run the version that wrote them, or a newer one, or restore a backup from before the upgrade"
-        )
+        raise _too_new(unknown)
+
+
+def script(present: str | None) -> str:
+    """What brings PostgreSQL's tables from revision ``present`` (``None``: from nothing) to ``HEAD``, as SQL.
+
+    Raises:
+        SchemaTooNew: there is no such revision here.
+    """
+    if present == HEAD:
+        return ""
+    from ferro_oci_server.backends.meta.migrations.run import write  # noqa: PLC0415
+
+    sql = write(present)
+    if sql is None:
+        raise _too_new(str(present))
+    return sql
+
+
+def _too_new(revision: str) -> SchemaTooNew:
+    return SchemaTooNew(
+        f"its tables have revision {revision}, and this version of ferro-oci-server knows none after {HEAD}: "
+        "run the version that wrote them, or a newer one, or restore a backup from before the upgrade"
+    )

@@ -1,7 +1,7 @@
 """What changes a registry's tables: each function runs within a transaction, and is undone whole if it raises."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ferro_oci_server.backends.meta.database import Transaction
 from ferro_oci_server.backends.meta.reviews import ReviewMutations, upload_of
@@ -44,11 +44,15 @@ class Mutations:
         allow_missing: bool,
     ) -> None:
         """Record a manifest, its references and its tags, if the guard, the condition and the references hold."""
+        if condition is None and guard is None:
+            repository_id = await self._reviews.share(transaction, name)
+        else:
+            # Of two that want the tag to be what it is, or not to be there, one must see what the other made of it.
+            repository_id = await self._reviews.hold(transaction, name)
         if guard is not None:
             await self._check_guard(transaction, name, manifest.digest, tags, guard)
         if condition is not None:
             await self._check_condition(transaction, name, manifest.digest, tags, condition)
-        repository_id = await self._find_repository(transaction, name)
         if not allow_missing:
             await self._check_references(transaction, repository_id, manifest)
         if repository_id is None:
@@ -59,11 +63,8 @@ class Mutations:
         await transaction.change_many(
             self._statements.put_reference, [{**here, "digest": digest} for digest in references]
         )
-        now = self._now()
-        await self._reviews.untag(transaction, name, tags)
-        await transaction.change_many(
-            self._statements.put_tag, [{**here, "name": tag, "updated_at": now} for tag in tags]
-        )
+        for tag in sorted(set(tags)):
+            await self._point(transaction, name, tag, here)
         if tags:
             await self._reviews.drop(transaction, ReviewKind.MANIFEST, name, manifest.digest)
         else:
@@ -75,8 +76,12 @@ class Mutations:
 
     async def delete_tag(self, transaction: Transaction, name: RepositoryName, tag: Tag) -> bool:
         """Remove a tag; its manifest begins to wait."""
-        await self._reviews.untag(transaction, name, [tag])
-        return await transaction.change(self._statements.delete_tag, repository=name, tag=tag)
+        repository_id = await self._reviews.hold(transaction, name)
+        row = await transaction.one(self._statements.delete_tag, repository_id=repository_id, tag=tag)
+        if row is None:
+            return False
+        await self._untagged(transaction, name, row[0])
+        return True
 
     async def mount_blob(
         self,
@@ -86,13 +91,14 @@ class Mutations:
         source: RepositoryName | None,
     ) -> Blob | None:
         """Link a blob that some repository, or the source, has."""
+        repository_id = await self._reviews.share(transaction, name)
         if source is None:
-            found = await transaction.one(self._statements.blob_linked_anywhere, digest=digest)
+            found = await transaction.one(self._statements.mountable_anywhere, digest=digest)
         else:
-            found = await transaction.one(self._statements.linked_blob, digest=digest, repository=source)
+            found = await transaction.one(self._statements.mountable, digest=digest, repository=source)
         if found is None:
             return None
-        await self._link_blob(transaction, name, digest)
+        await self._link_blob(transaction, name, repository_id, digest)
         return Blob(digest, *found)
 
     async def unlink_blob(self, transaction: Transaction, name: RepositoryName, digest: Digest) -> bool:
@@ -120,8 +126,7 @@ class Mutations:
 
     async def advance_upload(self, transaction: Transaction, session: UploadSession, advanced: UploadSession) -> bool:
         """Move a session, if it has not moved."""
-        await self._reviews.wait(transaction, ReviewKind.UPLOAD, "", [session.id])
-        return await transaction.change(
+        moved = await transaction.change(
             self._statements.advance_upload,
             id=session.id,
             repository=session.repository,
@@ -133,12 +138,17 @@ class Mutations:
             new_location=advanced.location,
             now=self._now(),
         )
+        if moved:
+            await self._reviews.wait(transaction, ReviewKind.UPLOAD, "", [session.id])
+        return moved
 
     async def complete_upload(self, transaction: Transaction, session: UploadSession, blob: Blob) -> bool:
         """End a session, if it has not moved, and put its blob in its place.
 
         Bytes that were committed long ago may have been taken for garbage meanwhile, and be gone.
         """
+        name = session.repository
+        repository_id = await self._reviews.share(transaction, name)
         if await self._reviews.is_doomed(transaction, blob.location):
             return False
         unmoved = await transaction.change(
@@ -151,21 +161,13 @@ class Mutations:
             return False
         await self._reviews.drop(transaction, ReviewKind.UPLOAD, "", session.id)
         await self._reviews.take_waste(transaction, blob.location)
-        await self._reviews.supersede(transaction, blob.digest, blob.location)
-        await transaction.change(
-            self._statements.put_blob,
-            digest=blob.digest,
-            size=blob.size,
-            location=blob.location,
-            checksum=blob.checksum,
-            stored_at=self._now(),
-        )
-        await self._link_blob(transaction, session.repository, blob.digest)
+        await self._put_blob(transaction, blob)
+        await self._link_blob(transaction, name, repository_id, blob.digest)
         return True
 
     async def delete_upload(self, transaction: Transaction, name: RepositoryName, upload: UploadId) -> bool:
         """End a session. Where it was sealed, there may be bytes that only it knows."""
-        row = await transaction.one(self._statements.upload, repository=name, id=upload)
+        row = await transaction.one(self._statements.held_upload, repository=name, id=upload)
         if row is None:
             return False
         session = upload_of(name, upload, row)
@@ -178,22 +180,48 @@ class Mutations:
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    async def _find_repository(self, transaction: Transaction, name: RepositoryName) -> int | None:
-        row = await transaction.one(self._statements.repository_id, repository=name)
-        return None if row is None else int(row[0])
-
     async def _make_repository(self, transaction: Transaction, name: RepositoryName) -> int:
         await transaction.change(self._statements.put_repository, repository=name)
         return int((await transaction.one(self._statements.repository_id, repository=name))[0])
 
-    async def _link_blob(self, transaction: Transaction, name: RepositoryName, digest: Digest) -> None:
-        repository_id = await self._find_repository(transaction, name) or await self._make_repository(transaction, name)
+    async def _put_blob(self, transaction: Transaction, blob: Blob) -> None:
+        """Record a blob. Bytes at another location that it had until now begin to wait."""
+        size, location = await transaction.one(
+            self._statements.claim_blob,
+            digest=blob.digest,
+            size=blob.size,
+            location=blob.location,
+            checksum=blob.checksum,
+            stored_at=self._now(),
+        )
+        if location != blob.location:
+            await self._reviews.waste(transaction, ReviewKind.SUPERSEDED, Waste(location, blob.digest, size))
+            values = {"digest": blob.digest, "new_size": blob.size, "new_location": blob.location}
+            await transaction.change(self._statements.move_blob, **values)
+
+    async def _point(self, transaction: Transaction, name: RepositoryName, tag: Tag, here: Mapping[str, int]) -> None:
+        """Point a tag at a manifest. The one that it pointed at until now begins to wait."""
+        (former,) = await transaction.one(self._statements.claim_tag, **here, name=tag, updated_at=self._now())
+        if former != here["manifest_id"]:
+            await self._untagged(transaction, name, former)
+            values = {"repository_id": here["repository_id"], "new_manifest_id": here["manifest_id"]}
+            await transaction.change(self._statements.move_tag, **values, tag=tag)
+
+    async def _untagged(self, transaction: Transaction, name: RepositoryName, manifest_id: int) -> None:
+        (digest,) = await transaction.one(self._statements.manifest_digest, manifest_id=manifest_id)
+        await self._reviews.wait(transaction, ReviewKind.MANIFEST, name, [digest])
+
+    async def _link_blob(
+        self, transaction: Transaction, name: RepositoryName, repository_id: int | None, digest: Digest
+    ) -> None:
+        if repository_id is None:
+            repository_id = await self._make_repository(transaction, name)
         await transaction.change(self._statements.link_blob, repository_id=repository_id, digest=digest)
         await self._reviews.wait(transaction, ReviewKind.LINK, name, [digest])
 
     async def _put_manifest(self, transaction: Transaction, repository_id: int, manifest: ManifestRecord) -> int:
         annotations = manifest.annotations
-        await transaction.change(
+        row = await transaction.one(
             self._statements.put_manifest,
             repository_id=repository_id,
             digest=manifest.digest,
@@ -206,7 +234,6 @@ class Mutations:
             annotations=None if annotations is None else json.dumps(dict(annotations)).encode("ascii"),
             content=manifest.content,
         )
-        row = await transaction.one(self._statements.manifest_id, repository_id=repository_id, digest=manifest.digest)
         return int(row[0])
 
     async def _check_references(

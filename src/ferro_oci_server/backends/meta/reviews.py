@@ -1,7 +1,14 @@
 """Garbage collection in a registry's tables: what begins to wait, what is due, what keeps it, and what goes.
 
 Each function runs within a transaction: between the question whether anything keeps something and its removal, nothing
-can begin to.
+can begin to. Where transactions run side by side, these are the locks that see to it, and the order they are taken in:
+
+1. A repository: who adds to it shares it, who removes from it holds it alone.
+2. The session of an upload; trash; a blob, whose links are of several repositories.
+3. Reviews, and counts.
+
+Two that take them in another order, which happens where several tags or blobs are concerned, are told so by the
+database, and one of them is done anew.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,14 +33,23 @@ class ReviewMutations:
     def __init__(self, statements: ReviewStatements) -> None:
         self._statements = statements
 
+    # Repositories
+
+    async def share(self, transaction: Transaction, name: str) -> int | None:
+        """The number of a repository, if there is one, to which others may add too, and from which nobody removes."""
+        return _number(await transaction.one(self._statements.share_repository, repository=name))
+
+    async def hold(self, transaction: Transaction, name: str) -> int | None:
+        """The number of a repository, if there is one, that no other transaction changes."""
+        return _number(await transaction.one(self._statements.hold_repository, repository=name))
+
     # What begins to wait
 
     async def wait(self, transaction: Transaction, kind: ReviewKind, repository: str, keys: Iterable[str]) -> None:
         """Let reviews begin to wait, anew if they have been waiting."""
-        rows = [{"kind": kind, "repository": repository, "key": key} for key in dict.fromkeys(keys)]
+        rows = [{"kind": kind, "repository": repository, "key": key} for key in sorted(set(keys))]
         if rows:
-            await transaction.change_many(self._statements.drop_review, rows)
-            await transaction.change_many(self._statements.add_review, rows)
+            await transaction.change_many(self._statements.renew_review, rows)
 
     async def drop(self, transaction: Transaction, kind: ReviewKind, repository: str, key: str) -> None:
         """Let a review wait no longer."""
@@ -41,18 +57,12 @@ class ReviewMutations:
 
     async def lease(self, transaction: Transaction, kind: ReviewKind, name: RepositoryName, digest: Digest) -> bool:
         """Let the review of something that is there wait anew; tell whether it is."""
-        repository_id = await self._repository_id(transaction, name)
+        repository_id = await self.share(transaction, name)
         question = self._statements.is_linked_in if kind is ReviewKind.LINK else self._statements.manifest
         if await transaction.one(question, repository_id=repository_id, digest=digest) is None:
             return False
         await self.wait(transaction, kind, name, [digest])
         return True
-
-    async def supersede(self, transaction: Transaction, digest: Digest, location: str) -> None:
-        """Let the bytes of a blob at another location than this one wait for their removal."""
-        known = await transaction.one(self._statements.blob, digest=digest)
-        if known is not None and known[1] != location:
-            await self.waste(transaction, ReviewKind.SUPERSEDED, Waste(known[1], digest, known[0]))
 
     async def waste(self, transaction: Transaction, kind: ReviewKind, waste: Waste) -> None:
         """Let bytes wait for their removal."""
@@ -62,8 +72,8 @@ class ReviewMutations:
         await self.wait(transaction, kind, "", [waste.location])
 
     async def is_doomed(self, transaction: Transaction, location: str) -> bool:
-        """Whether somebody has begun to remove bytes."""
-        row = await transaction.one(self._statements.trash, location=location)
+        """Whether somebody has begun to remove bytes; if not, nobody does while this transaction goes on."""
+        row = await transaction.one(self._statements.held_trash, location=location)
         return row is not None and bool(row[2])
 
     async def take_waste(self, transaction: Transaction, location: str) -> bool:
@@ -76,7 +86,7 @@ class ReviewMutations:
 
     async def remove_manifest(self, transaction: Transaction, name: RepositoryName, digest: Digest) -> int | None:
         """Remove a manifest, its tags and references; return its size. What it kept begins to wait."""
-        repository_id = await self._repository_id(transaction, name)
+        repository_id = await self.hold(transaction, name)
         row = await transaction.one(self._statements.manifest, repository_id=repository_id, digest=digest)
         if row is None:
             return None
@@ -92,22 +102,24 @@ class ReviewMutations:
 
     async def unlink(self, transaction: Transaction, name: RepositoryName, digest: Digest) -> bool:
         """Remove a link; the bytes begin to wait if it was the last."""
-        repository_id = await self._repository_id(transaction, name)
+        repository_id = await self.hold(transaction, name)
+        row = await transaction.one(self._statements.unlinking_blob, digest=digest)
         if not await transaction.change(self._statements.unlink, repository_id=repository_id, digest=digest):
             return False
-        if await transaction.one(self._statements.is_linked, digest=digest) is None:
-            size, location = await transaction.one(self._statements.blob, digest=digest)
+        if row is not None and await self._is_loose(transaction, digest):
+            size, location = row
             await transaction.change(self._statements.drop_blob, digest=digest)
             await self.waste(transaction, ReviewKind.TRASH, Waste(location, digest, size))
         return True
 
-    async def untag(self, transaction: Transaction, name: RepositoryName, tags: Iterable[str]) -> None:
-        """Let the manifests that tags point at wait: the tags are about to be moved or removed."""
-        repository_id = await self._repository_id(transaction, name)
-        rows = [
-            await transaction.one(self._statements.tagged_digest, repository_id=repository_id, tag=tag) for tag in tags
-        ]
-        await self.wait(transaction, ReviewKind.MANIFEST, name, [row[0] for row in rows if row is not None])
+    async def _is_loose(self, transaction: Transaction, digest: Digest) -> bool:
+        """Whether no repository links a blob, and none can begin to."""
+        linked = self._statements.is_linked
+        if await transaction.one(linked, digest=digest) is not None:
+            return False
+        # Only now are those waited for that may be about to link it: most blobs that many link keep other links.
+        await transaction.one(self._statements.held_blob, digest=digest)
+        return await transaction.one(linked, digest=digest) is None
 
     # The registry's own clock
 
@@ -118,34 +130,46 @@ class ReviewMutations:
         if tick != last:
             return int(tick)
         (review_id,) = await transaction.one(self._statements.last_review)
-        await transaction.change(self._statements.add_tick, review_id=review_id or 0, at=at + milliseconds)
+        values = {"id": tick + 1, "review_id": review_id or 0, "at": at + milliseconds}
+        await transaction.change(self._statements.add_tick, **values)
         await transaction.change(self._statements.drop_ticks, at=at - _MEMORY)
         return int((await transaction.one(self._statements.last_tick))[0])
 
     async def oldest(
         self, transaction: Transaction, kind: ReviewKind, age: int, limit: int
-    ) -> Sequence[tuple[str, str]]:
-        """The repository and the key of reviews that have waited for ``age`` milliseconds."""
+    ) -> Sequence[tuple[int, str, str]]:
+        """The number, the repository and the key of reviews that have waited for ``age`` milliseconds."""
+        due = await self._due(transaction, age)
+        return await transaction.every(self._statements.oldest, kind=kind, due=due, limit=limit)
+
+    async def _due(self, transaction: Transaction, age: int) -> int:
+        """The number of the last review that has waited for ``age`` milliseconds."""
         row = await transaction.one(self._statements.last_tick)
         if row is None:
-            return []
+            return 0
         (due,) = await transaction.one(self._statements.due, at=row[2] - age)
-        rows = await transaction.every(self._statements.oldest, kind=kind, due=due or 0, limit=limit)
-        return [(repository, key) for _, repository, key in rows]
+        return due or 0
 
     # Reviews
 
     async def review(self, transaction: Transaction, kind: ReviewKind, age: int, limit: int) -> list[Verdict]:
         """Look at what is due, and remove what nothing keeps."""
-        verdicts = []
-        for repository, key in await self.oldest(transaction, kind, age, limit):
-            verdict = await self.judge(transaction, kind, repository, key)
-            await self.drop(transaction, kind, repository, key)
-            if verdict.removed:
-                await self._remove(transaction, kind, RepositoryName(repository), Digest(key))
-                await transaction.change(self._statements.count, kind=kind, count=1, bytes=verdict.size)
-            verdicts.append(verdict)
-        return verdicts
+        due = await self.oldest(transaction, kind, age, limit)
+        verdicts = [await self.settle(transaction, kind, *waiting) for waiting in due]
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    async def settle(
+        self, transaction: Transaction, kind: ReviewKind, number: int, repository: str, key: str
+    ) -> Verdict | None:
+        """Look at one thing, and remove it if nothing keeps it; ``None`` where it waits no longer, or waits anew."""
+        await self.hold(transaction, repository)
+        if not await transaction.change(self._statements.drop_numbered, number=number):
+            return None
+        verdict = await self.judge(transaction, kind, repository, key)
+        if verdict.removed:
+            await self._remove(transaction, kind, RepositoryName(repository), Digest(key))
+            await transaction.change(self._statements.count, kind=kind, count=1, bytes=verdict.size)
+        return verdict
 
     async def judge(self, transaction: Transaction, kind: ReviewKind, repository: str, key: str) -> Verdict:
         """What a review would come to, which changes nothing."""
@@ -176,13 +200,29 @@ class ReviewMutations:
 
     async def doom(self, transaction: Transaction, kind: ReviewKind, age: int, limit: int) -> list[Waste]:
         """Bytes that are due, which from now on cannot be brought back."""
-        found = []
-        for _, location in await self.oldest(transaction, kind, age, limit):
-            row = await transaction.one(self._statements.trash, location=location)
-            if row is not None:
-                await transaction.change(self._statements.doom, location=location)
-                found.append(Waste(location, Digest(row[0]), row[1]))
-        return found
+        due = await self.oldest(transaction, kind, age, limit)
+        found = [await self.doom_one(transaction, number, location) for number, _, location in due]
+        return [waste for waste in found if waste is not None]
+
+    async def claim(
+        self, transaction: Transaction, kind: ReviewKind, age: int, limit: int
+    ) -> Sequence[tuple[int, str, str]]:
+        """Reviews that are due, oldest first, and that no other process is claiming: they wait anew.
+
+        So no other process finds them due, unless this one has not settled them when they are due again. Each has the
+        number that it has from now on.
+        """
+        due = await self._due(transaction, age)
+        rows = await transaction.every(self._statements.claim, kind=kind, due=due, limit=limit)
+        return [(number, repository, key) for _, number, repository, key in sorted(map(tuple, rows))]
+
+    async def doom_one(self, transaction: Transaction, number: int, location: str) -> Waste | None:
+        """Bytes that cannot be brought back from now on; ``None`` where they have been, and wait no longer."""
+        row = await transaction.one(self._statements.held_trash, location=location)
+        if row is None or await transaction.one(self._statements.is_numbered, number=number) is None:
+            return None
+        await transaction.change(self._statements.doom, location=location)
+        return Waste(location, Digest(row[0]), row[1])
 
     async def forget_waste(self, transaction: Transaction, kind: ReviewKind, locations: Sequence[str]) -> None:
         """Forget bytes that are no more."""
@@ -194,8 +234,13 @@ class ReviewMutations:
 
     async def idle_uploads(self, transaction: Transaction, age: int, limit: int) -> list[UploadSession]:
         """Sessions that are due."""
+        due = await self.oldest(transaction, ReviewKind.UPLOAD, age, limit)
+        return await self.sessions(transaction, [upload for _, _, upload in due])
+
+    async def sessions(self, transaction: Transaction, uploads: Iterable[str]) -> list[UploadSession]:
+        """Those sessions that are open, by their ids."""
         sessions = []
-        for _, upload in await self.oldest(transaction, ReviewKind.UPLOAD, age, limit):
+        for upload in uploads:
             row = await transaction.one(self._statements.upload, id=upload)
             if row is not None:
                 sessions.append(upload_of(RepositoryName(row[0]), UploadId(upload), row[1:]))
@@ -240,8 +285,12 @@ class ReviewMutations:
         return 0 if row is None else int(row[1])
 
     async def _repository_id(self, transaction: Transaction, name: str) -> int | None:
-        row = await transaction.one(self._statements.repository_id, repository=name)
-        return None if row is None else int(row[0])
+        return _number(await transaction.one(self._statements.repository_id, repository=name))
+
+
+def _number(row: Any) -> int | None:
+    """What a row says, if it is there; a lock gives a row without a number where there is no repository."""
+    return None if row is None or row[0] is None else int(row[0])
 
 
 def upload_of(name: RepositoryName, upload: UploadId, row: Any) -> UploadSession:

@@ -6,26 +6,25 @@ from collections.abc import Callable, Sequence, Set
 from sqlalchemy.engine import Dialect
 
 from ferro_oci_server.backends.meta.credentials import CredentialMutations, credential_of
-from ferro_oci_server.backends.meta.database import Database
+from ferro_oci_server.backends.meta.database import Database, Transaction
 from ferro_oci_server.backends.meta.inspection import InspectionMutations
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.mutations import Mutations
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.statements import Statements
+from ferro_oci_server.backends.meta.usage_statements import UsageStatements
 from ferro_oci_server.core.access import TagGuard
 from ferro_oci_server.core.credentials import Credential, CredentialKind
+from ferro_oci_server.core.inspection import Finding, InspectedBlob, InspectedManifest, ScrubCount
+from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
     Condition,
-    Finding,
-    InspectedBlob,
-    InspectedManifest,
     ManifestInfo,
     ManifestRecord,
     ReviewKind,
-    ScrubCount,
     StoredManifest,
     UploadId,
     UploadSession,
@@ -52,6 +51,7 @@ class SqlRegistryMeta:
         self._mutations = Mutations(self._statements, self._reviews, clock)
         self._credentials = CredentialMutations(dialect)
         self._inspection = InspectionMutations(InspectionStatements(dialect), self._reviews, clock)
+        self._usage_statements = UsageStatements(dialect)
 
     async def get_manifest(self, name: RepositoryName, reference: Reference) -> StoredManifest | None:
         """The manifest that a tag points at, or that has a digest."""
@@ -65,13 +65,19 @@ class SqlRegistryMeta:
         self, name: RepositoryName, reference: Reference, *, lease: bool = False
     ) -> ManifestInfo | None:
         """The same without its content; with ``lease``, its review begins to wait anew."""
+        by_tag, by_digest = self._statements.outline_by_tag, self._statements.outline_by_digest
+        if lease:
+            by_tag, by_digest = self._statements.leased_by_tag, self._statements.leased_by_digest
         if isinstance(reference, Digest):
-            row = await self._database.one(self._statements.outline_by_digest, repository=name, digest=reference)
+            row = await self._database.one(by_digest, repository=name, digest=reference)
         else:
-            row = await self._database.one(self._statements.outline_by_tag, repository=name, tag=reference)
-        if row is None or (lease and not await self._lease(ReviewKind.MANIFEST, name, Digest(row[0]))):
+            row = await self._database.one(by_tag, repository=name, tag=reference)
+        if row is None:
             return None
-        return ManifestInfo(Digest(row[0]), row[1], row[2])
+        digest, media_type, size, *has_waited = row
+        if has_waited and has_waited[0] and not await self._lease(ReviewKind.MANIFEST, name, Digest(digest)):
+            return None
+        return ManifestInfo(Digest(digest), media_type, size)
 
     async def put_manifest(
         self,
@@ -118,7 +124,7 @@ class SqlRegistryMeta:
         values = {"repository": name, "subject": subject, "after": _plain(after), "limit": limit}
         if artifact_type is None:
             rows = await self._database.every(self._statements.referrer_page, **values)
-        elif artifact_type.isascii():
+        elif _plain(artifact_type) == artifact_type:
             rows = await self._database.every(
                 self._statements.referrer_page_of_type, artifact_type=artifact_type, **values
             )
@@ -126,21 +132,19 @@ class SqlRegistryMeta:
             rows = []
         return [_referrer(*row) for row in rows]
 
-    async def has_repository(self, name: RepositoryName) -> bool:
-        """Whether the repository exists."""
-        return await self._database.one(self._statements.repository_id, repository=name) is not None
-
     async def get_blob(self, name: RepositoryName, digest: Digest, *, lease: bool = False) -> Blob | None:
         """The blob, if it is linked in this repository; with ``lease``, its review begins to wait anew."""
-        row = await self._database.one(self._statements.linked_blob, repository=name, digest=digest)
-        if row is None or (lease and not await self._lease(ReviewKind.LINK, name, digest)):
+        statement = self._statements.leased_blob if lease else self._statements.linked_blob
+        row = await self._database.one(statement, repository=name, digest=digest)
+        if row is None:
             return None
-        return Blob(digest, *row)
+        size, location, checksum, *has_waited = row
+        if has_waited and has_waited[0] and not await self._lease(ReviewKind.LINK, name, digest):
+            return None
+        return Blob(digest, size, location, checksum)
 
     async def _lease(self, kind: ReviewKind, name: RepositoryName, digest: Digest) -> bool:
-        """Put the review off, if it has waited for a while; tell whether it is still there."""
-        if await self._database.one(self._review_statements.has_waited, kind=kind, repository=name, key=digest) is None:
-            return True
+        """Put a review off that has waited for a while; tell whether what it is of is still there."""
         return await self._database.run(self._reviews.lease, kind, name, digest)
 
     async def mount_blob(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
@@ -217,6 +221,18 @@ class SqlRegistryMeta:
         """Up to ``limit`` manifests of a repository whose digests sort behind ``after``."""
         return await self._database.ask(self._inspection.manifests, name, after, limit)
 
+    async def list_links(self, name: RepositoryName, after: str, limit: int) -> list[InspectedBlob]:
+        """Up to ``limit`` blobs that a repository links, damaged or not, whose digests sort behind ``after``."""
+        return await self._database.ask(self._inspection.links, name, after, limit)
+
+    async def list_manifests(self, name: RepositoryName, after: str, limit: int) -> list[ManifestInfo]:
+        """Up to ``limit`` manifests of a repository, without their content, by digest behind ``after``."""
+        return await self._database.ask(self._inspection.outlines, name, after, limit)
+
+    async def list_tag_targets(self, name: RepositoryName, after: str, limit: int) -> list[tuple[Tag, Digest]]:
+        """Up to ``limit`` tags of a repository that sort behind ``after``, with the manifests that they point at."""
+        return await self._database.ask(self._inspection.targets, name, after, limit)
+
     async def inspect_rows(self, limit: int) -> list[Finding]:
         """Records that belong to nothing, up to ``limit`` of each sort; everything is read for it."""
         return await self._database.ask(self._inspection.loose_rows, limit)
@@ -250,6 +266,13 @@ class SqlRegistryMeta:
     async def scrub_count(self) -> ScrubCount:
         """What the scrub has done, and what must be pushed again."""
         return await self._database.ask(self._inspection.scrub_count)
+
+    async def usage(self, name: RepositoryName, resource: Resource) -> int:
+        """How much of something a repository has; each row of it is counted."""
+        return await self._database.ask(self._count, name, resource)
+
+    async def _count(self, transaction: Transaction, name: RepositoryName, resource: Resource) -> int:
+        return int((await transaction.one(self._usage_statements.of(resource), repository=name))[0])
 
     async def count_uploads(self, owner: str | None = None) -> int:
         """How many sessions are open, of everybody or of one owner."""
@@ -293,8 +316,10 @@ class SqlRegistryMeta:
 
 
 def _plain(position: str) -> str:
-    """A place in the order of names that databases take: names are ASCII, and this sorts alike among them."""
+    """A place in the order of names that databases take: names are of plain ASCII, and this sorts alike among them."""
     for index, character in enumerate(position):
+        if character == "\0":
+            return position[:index]
         if not character.isascii():
             return position[:index] + "\x7f"
     return position

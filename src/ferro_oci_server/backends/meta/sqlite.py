@@ -12,7 +12,9 @@ from sqlalchemy.dialects import sqlite
 from ferro_oci_server.backends.meta.sql import SqlRegistryMeta
 from ferro_oci_server.backends.meta.sqlite_connection import DATABASE
 from ferro_oci_server.backends.meta.sqlite_database import SqliteDatabase, SqliteTransaction
-from ferro_oci_server.core.records import Finding, FindingKind
+from ferro_oci_server.core.inspection import Finding, FindingKind
+from ferro_oci_server.core.quota import Resource
+from ferro_oci_server.oci.name import RepositoryName
 
 __all__ = ["SqliteRegistryMeta"]
 
@@ -39,6 +41,10 @@ class SqliteRegistryMeta(SqlRegistryMeta):
     async def inspect_rows(self, limit: int) -> list[Finding]:
         """What is wrong with the file, and records that belong to nothing; everything is read for it, in a thread."""
         return await self._file.ask_apart(self._look_through, limit)
+
+    async def usage(self, name: RepositoryName, resource: Resource) -> int:
+        """How much of something a repository has, counted in a thread."""
+        return await self._file.ask_apart(self._count, name, resource)
 
     async def _look_through(self, transaction: SqliteTransaction, limit: int) -> list[Finding]:
         problems = await transaction.problems(limit)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ferro_oci_server.backends.meta.migrate import HEAD, SELECT_REVISION, upgrade
 from ferro_oci_server.backends.meta.statements import Statement
-from ferro_oci_server.core.ports import StoreCorrupted, StoreError, StoreUnavailable
+from ferro_oci_server.core.ports import StoreCorrupted, StoreError, StoreFull, StoreUnavailable
 
 __all__ = [
     "DATABASE",
@@ -65,6 +65,8 @@ def translated(error: sqlite3.Error) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
         return StoreCorrupted(f"the metadata database is damaged: {error}")
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"the metadata database has no room: {error}")
     return StoreUnavailable(f"the metadata database does not answer: {error}")
 
 

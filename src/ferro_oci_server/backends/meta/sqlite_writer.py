@@ -130,8 +130,10 @@ class GroupWriter:
         try:
             job.result = job.mutation(self._connection)
         except Exception as error:
+            if not self._connection.in_transaction:
+                # After some errors, a full disk among them, SQLite itself has rolled everything back.
+                raise
             job.error = _failure(error) if isinstance(error, sqlite3.Error) else error
-            # After some errors SQLite itself has rolled everything back; then this fails, and with it the group.
             execute("ROLLBACK TO mutation")
         execute("RELEASE mutation")
 

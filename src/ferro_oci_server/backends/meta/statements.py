@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import BindParameter, CompilerElement
+from sqlalchemy.sql.elements import BindParameter, CompilerElement, Label
 
 from ferro_oci_server.backends.meta.schema import (
     blobs,
@@ -34,9 +34,12 @@ from ferro_oci_server.backends.meta.schema import (
     manifests,
     repositories,
     repository_blobs,
+    reviews,
     tags,
+    ticks,
     uploads,
 )
+from ferro_oci_server.core.records import ReviewKind
 
 __all__ = ["UPLOAD", "Compiler", "Statement", "Statements", "number", "text"]
 
@@ -80,7 +83,6 @@ UPLOAD = (
 """What makes up an upload session, besides its repository and its id."""
 
 _in_repository = repositories.c.name == text("repository")
-_the_repository = select(repositories.c.id).where(_in_repository).scalar_subquery()
 _the_session = and_(uploads.c.id == text("id"), uploads.c.repository == text("repository"))
 _blob = (blobs.c.size, blobs.c.location, blobs.c.checksum)
 _unmoved_session = and_(_the_session, uploads.c.offset == number("offset"))
@@ -145,9 +147,21 @@ def _referrer_page(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _linked_blob(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _waited(kind: ReviewKind, key: ColumnElement[str]) -> Label[bool]:
+    """Whether a review has waited for a while: behind the last tick there is nothing to put off."""
+    last_tick = select(ticks.c.review_id).order_by(ticks.c.id.desc()).limit(1).scalar_subquery()
+    review = exists().where(
+        reviews.c.kind == literal_column(f"'{kind}'"),
+        reviews.c.repository == text("repository"),
+        reviews.c.key == key,
+        reviews.c.id <= last_tick,
+    )
+    return review.label("has_waited")
+
+
+def _linked_blob(*conditions: ColumnElement[bool], more: tuple[ColumnElement[Any], ...] = ()) -> Select[Any]:
     return (
-        select(*_blob)
+        select(*_blob, *more)
         .select_from(repositories)
         .join(repository_blobs, repository_blobs.c.repository_id == repositories.c.id)
         .join(blobs, blobs.c.digest == repository_blobs.c.digest)
@@ -177,6 +191,18 @@ class Compiler:
         """The one parameter that ``is_one_of`` looks in."""
         return json.dumps(list(values)) if self._dialect.name == "sqlite" else list(values)
 
+    def repository(self, *, alone: bool) -> Statement:
+        """The number of a repository, for a transaction that changes it; see ``ReviewMutations.share`` and ``hold``.
+
+        Where transactions run side by side, they have locks that hold for the name, whether there is such a repository
+        or not. Who waits for one is let in before those who come later, so neither pushes nor removals starve.
+        """
+        if self._dialect.name == "sqlite":
+            return self.compile(select(repositories.c.id).where(_in_repository))
+        lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
+        gate = lock(func.hashtextextended(text("repository"), literal_column("0"))).alias("gate")
+        return self.compile(select(repositories.c.id).select_from(gate).outerjoin(repositories, _in_repository))
+
     def compile(self, element: CompilerElement) -> Statement:
         """Put a statement into the words of the database."""
         compiled = element.compile(dialect=self._dialect)
@@ -203,13 +229,18 @@ class Statements(Compiler):
         self.manifest_by_digest = self.compile(_by_digest(*everything))
         self.outline_by_tag = self.compile(_by_tag(*outline))
         self.outline_by_digest = self.compile(_by_digest(*outline))
+        has_waited = _waited(ReviewKind.MANIFEST, manifests.c.digest)
+        self.leased_by_tag = self.compile(_by_tag(*outline, has_waited))
+        self.leased_by_digest = self.compile(_by_digest(*outline, has_waited))
         self.tag_page = self.compile(_tag_page())
         self.repository_page = self.compile(_repository_page())
         self.referrer_page = self.compile(_referrer_page())
         self.referrer_page_of_type = self.compile(_referrer_page(of_type))
         self.repository_id = self.compile(select(repositories.c.id).where(_in_repository))
         self.linked_blob = self.compile(_linked_blob(_in_repository))
-        self.blob_linked_anywhere = self.compile(_blob_linked_anywhere())
+        self.leased_blob = self.compile(
+            _linked_blob(_in_repository, more=(_waited(ReviewKind.LINK, repository_blobs.c.digest),))
+        )
         self.upload = self.compile(select(*UPLOAD).where(_the_session))
         self.upload_count = self.compile(select(func.count()).select_from(uploads))
         # Without the first condition an index that has none without an owner is not looked at.
@@ -226,12 +257,6 @@ class Statements(Compiler):
         )
         self.linked_among = self.compile(linked)
         self.held_among = self.compile(held)
-        self.manifest_id = self.compile(
-            select(manifests.c.id).where(
-                manifests.c.repository_id == number("repository_id"),
-                manifests.c.digest == text("digest"),
-            )
-        )
         given = [column.name for column in manifests.c if column is not manifests.c.id]
         manifest = self.insert(manifests).values({name: bindparam(name) for name in given}).inline()
         self.put_manifest = self.compile(
@@ -239,19 +264,21 @@ class Statements(Compiler):
                 index_elements=[manifests.c.repository_id, manifests.c.digest],
                 # All of it, though it should be what is there: if that is damaged, this repairs it.
                 set_={name: manifest.excluded[name] for name in given if name not in ("repository_id", "digest")},
-            )
+            ).returning(manifests.c.id)
         )
         self.put_reference = self.compile(self.insert(manifest_references).on_conflict_do_nothing())
         tag = self.insert(tags)
-        self.put_tag = self.compile(
+        # It leaves a tag that is there where it points, and tells where that is: whoever moves it must know, and from
+        # now on nobody else does.
+        self.claim_tag = self.compile(
             tag.on_conflict_do_update(
-                index_elements=[tags.c.repository_id, tags.c.name],
-                set_={"manifest_id": tag.excluded.manifest_id, "updated_at": tag.excluded.updated_at},
-            )
+                index_elements=[tags.c.repository_id, tags.c.name], set_={"updated_at": tag.excluded.updated_at}
+            ).returning(tags.c.manifest_id)
         )
-        self.delete_tag = self.compile(
-            delete(tags).where(tags.c.repository_id == _the_repository, tags.c.name == text("tag"))
-        )
+        the_tag = and_(tags.c.repository_id == number("repository_id"), tags.c.name == text("tag"))
+        self.move_tag = self.compile(update(tags).where(the_tag).values(manifest_id=number("new_manifest_id")))
+        self.delete_tag = self.compile(delete(tags).where(the_tag).returning(tags.c.manifest_id))
+        self.manifest_digest = self.compile(select(manifests.c.digest).where(manifests.c.id == number("manifest_id")))
 
     def _prepare_blobs(self) -> None:
         self.put_repository = self.compile(
@@ -259,16 +286,28 @@ class Statements(Compiler):
         )
         columns = ("digest", "size", "location", "checksum", "stored_at")
         blob = self.insert(blobs).values({**{column: bindparam(column) for column in columns}, "suspect": 0})
-        self.put_blob = self.compile(
+        # It leaves a blob that is there where it is, and tells where that is, like ``claim_tag``.
+        self.claim_blob = self.compile(
             blob.on_conflict_do_update(
                 index_elements=[blobs.c.digest],
-                set_={column: blob.excluded[column] for column in (*columns[1:], "suspect")},
-            )
+                set_={column: blob.excluded[column] for column in ("checksum", "stored_at", "suspect")},
+            ).returning(blobs.c.size, blobs.c.location)
+        )
+        self.move_blob = self.compile(
+            update(blobs)
+            .where(blobs.c.digest == text("digest"))
+            .values(size=number("new_size"), location=text("new_location"))
+        )
+        # Its row stays until the transaction ends, so that a link can be added.
+        self.mountable = self.compile(_linked_blob(_in_repository).with_for_update(read=True, key_share=True, of=blobs))
+        self.mountable_anywhere = self.compile(
+            _blob_linked_anywhere().with_for_update(read=True, key_share=True, of=blobs)
         )
         self.link_blob = self.compile(self.insert(repository_blobs).on_conflict_do_nothing())
 
     def _prepare_uploads(self) -> None:
         self.create_upload = self.compile(self.insert(uploads))
+        self.held_upload = self.compile(select(*UPLOAD).where(_the_session).with_for_update())
         # A column's own name as a parameter is taken for its new value, so the new ones have other names here.
         self.advance_upload = self.compile(
             update(uploads)

@@ -6,15 +6,16 @@
     meta.<method>.before, .after       of a metadata store
 
 1. Methods are not listed: what a port learns to do has its points at once.
-2. An ``OSError`` at a point is what a store makes of it, ``StoreUnavailable``.
+2. An ``OSError`` at a point is what a store makes of it: ``StoreUnavailable``, or ``StoreFull`` for ENOSPC.
 """
 
+import errno
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
-from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta, StagedUpload, StoreUnavailable
+from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta, StagedUpload, StoreFull, StoreUnavailable
 from ferro_oci_server.core.records import StagedBytes, UploadId
 from ferro_oci_server.testing.faults.failpoints import Failpoints
 
@@ -76,7 +77,8 @@ class _Faulty:
         try:
             await self._failpoints.reach(f"{self._prefix}.{point}")
         except OSError as exc:
-            raise StoreUnavailable(str(exc)) from exc
+            kind = StoreFull if exc.errno == errno.ENOSPC else StoreUnavailable
+            raise kind(str(exc)) from exc
 
 
 class _FaultyBlobStore(_Faulty):

@@ -211,7 +211,7 @@ class UploadTests:
         assert await meta.complete_upload(replace(session, offset=5), BLOB) is False
         assert await meta.get_upload(NAME, session.id) == session
         assert await meta.get_blob(NAME, BLOB.digest) is None
-        assert await meta.has_repository(NAME) is False
+        assert await meta.list_tags(NAME, "", 1) is None
 
     @behaviour
     async def test_completing_an_unknown_session_moves_no_blob(self, meta: RegistryMeta) -> None:
@@ -226,7 +226,7 @@ class UploadTests:
         assert await meta.delete_upload(NAME, session.id) is True
         assert await meta.get_upload(NAME, session.id) is None
         assert await meta.delete_upload(NAME, session.id) is False
-        assert await meta.has_repository(NAME) is False
+        assert await meta.list_tags(NAME, "", 1) is None
 
     @behaviour
     async def test_open_sessions_are_counted(self, meta: RegistryMeta) -> None:

@@ -4,11 +4,12 @@ import asyncio
 from dataclasses import replace
 from typing import Protocol
 
-from ferro_oci_server.core.inspection import Inspection
+from ferro_oci_server.core.inspection import InspectedBlob, Inspection
 from ferro_oci_server.core.ports import RegistryMeta, Reviews
-from ferro_oci_server.core.records import Blob, InspectedBlob, ReviewKind, Waste
+from ferro_oci_server.core.records import Blob, ManifestInfo, ReviewKind, Waste
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.media_types import OCI_IMAGE_INDEX
+from ferro_oci_server.oci.reference import Tag
 from ferro_oci_server.testing.behaviour import behaviour
 from ferro_oci_server.testing.registry_meta.samples import (
     NAME,
@@ -60,7 +61,7 @@ class InspectionSuite:
         await meta.mark_blob(blob, suspect=True)
         assert await meta.mount_blob(OTHER, blob.digest, NAME) is None
         assert await meta.mount_blob(OTHER, blob.digest, None) is None
-        assert await meta.has_repository(OTHER) is False
+        assert await meta.list_tags(OTHER, "", 1) is None
 
     @behaviour
     async def test_a_suspect_blob_may_be_referred_to(self, meta: InspectedMeta) -> None:
@@ -167,6 +168,54 @@ class InspectionSuite:
         assert found.references == {blob.digest, child.digest, gone}
         assert found.linked == {blob.digest}
         assert found.held == {child.digest}
+
+    @behaviour
+    async def test_the_links_of_a_repository_are_listed_by_digest_page_by_page(self, meta: InspectedMeta) -> None:
+        digests = await add_blobs(meta, 7)
+        await add_blob(meta, OTHER, "another")
+        seen: list[Digest] = []
+        while page := await meta.list_links(NAME, seen[-1] if seen else "", 3):
+            seen += [inspected.blob.digest for inspected in page]
+        assert seen == digests
+
+    @behaviour
+    async def test_a_link_is_listed_with_the_mark_of_its_blob(self, meta: InspectedMeta) -> None:
+        blob = await add_blob(meta)
+        await meta.mount_blob(OTHER, blob.digest, NAME)
+        await meta.mark_blob(blob, suspect=True)
+        assert await meta.list_links(OTHER, "", 10) == [InspectedBlob(blob, suspect=True)]
+        await meta.unlink_blob(OTHER, blob.digest)
+        assert await meta.list_links(OTHER, "", 10) == []
+
+    @behaviour
+    async def test_manifests_are_listed_without_their_content_page_by_page(self, meta: InspectedMeta) -> None:
+        records = [manifest(f"manifest {number}") for number in range(7)]
+        for record in records:
+            await meta.put_manifest(NAME, record, tags(f"v{record.digest.encoded[:8]}"))
+        await meta.put_manifest(OTHER, manifest("another"))
+        seen: list[ManifestInfo] = []
+        while page := await meta.list_manifests(NAME, seen[-1].digest if seen else "", 3):
+            seen += page
+        outlines = [ManifestInfo(record.digest, record.media_type, len(record.content)) for record in records]
+        assert seen == sorted(outlines, key=lambda outline: outline.digest)
+
+    @behaviour
+    async def test_tags_are_listed_with_their_targets_page_by_page(self, meta: InspectedMeta) -> None:
+        one, two = manifest("one"), manifest("two")
+        await meta.put_manifest(NAME, one, tags("a", "c", "e", "B"))
+        await meta.put_manifest(NAME, two, tags("b", "c", "d"))
+        await meta.put_manifest(OTHER, one, tags("x"))
+        seen: list[tuple[Tag, Digest]] = []
+        while page := await meta.list_tag_targets(NAME, seen[-1][0] if seen else "", 2):
+            seen += page
+        targets = {"B": one, "a": one, "b": two, "c": two, "d": two, "e": one}
+        assert seen == [(tag, record.digest) for tag, record in targets.items()]
+
+    @behaviour
+    async def test_of_a_repository_that_is_not_there_nothing_is_listed(self, meta: InspectedMeta) -> None:
+        assert await meta.list_links(NAME, "", 10) == []
+        assert await meta.list_manifests(NAME, "", 10) == []
+        assert await meta.list_tag_targets(NAME, "", 10) == []
 
     @behaviour
     async def test_all_rows_of_a_sound_store_belong_to_something(self, meta: InspectedMeta) -> None:

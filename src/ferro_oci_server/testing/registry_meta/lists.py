@@ -131,14 +131,14 @@ class RepositoryListTests:
 
     @behaviour
     async def test_a_repository_comes_into_being_with_its_first_manifest(self, meta: RegistryMeta) -> None:
-        assert await meta.has_repository(NAME) is False
+        assert await meta.list_tags(NAME, "", 1) is None
         await meta.put_manifest(NAME, manifest())
-        assert await meta.has_repository(NAME) is True
+        assert await meta.list_tags(NAME, "", 1) is not None
 
     @behaviour
     async def test_a_repository_comes_into_being_with_its_first_blob(self, meta: RegistryMeta) -> None:
         await add_blob(meta)
-        assert await meta.has_repository(NAME) is True
+        assert await meta.list_tags(NAME, "", 1) is not None
         assert await meta.list_tags(NAME, "", 10) == []
 
     @behaviour

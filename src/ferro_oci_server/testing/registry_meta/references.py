@@ -36,7 +36,7 @@ class ReferenceTests:
     async def test_a_refused_manifest_brings_no_repository_into_being(self, meta: RegistryMeta) -> None:
         with pytest.raises(ManifestBlobUnknown):
             await meta.put_manifest(NAME, manifest(blobs=(digest_of("x"),)), tags("latest"))
-        assert await meta.has_repository(NAME) is False
+        assert await meta.list_tags(NAME, "", 1) is None
         assert await meta.list_repositories("", 10) == []
 
     @behaviour
@@ -168,7 +168,7 @@ class ConditionTests:
     async def test_a_refused_change_changes_nothing(self, meta: RegistryMeta) -> None:
         with pytest.raises(PreconditionFailed):
             await meta.put_manifest(NAME, manifest(), tags("latest"), condition=Condition(match=_ANYTHING))
-        assert await meta.has_repository(NAME) is False
+        assert await meta.list_tags(NAME, "", 1) is None
 
     @behaviour
     async def test_the_condition_is_asked_of_every_tag(self, meta: RegistryMeta) -> None:

@@ -1,0 +1,47 @@
+"""Threads that hash: as many as there are processors, since more would only take turns.
+
+They are kept apart from the event loop's own threads, which wait for disks and count rows: neither can hold the other
+up, and however many bodies arrive at once, what hashing takes of the machine is bounded.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, Protocol, TypeVar
+
+from ferro_oci_server.core.fingerprint import Piece
+
+__all__ = ["Hashing"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Hashing this much takes less time than the hop to a thread.
+_SMALL = 32 * 1024
+
+
+class _Hasher(Protocol):
+    def update(self, piece: Piece) -> None: ...
+
+
+class Hashing:
+    """A pool of threads. None of them begins before there is work."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing")
+
+    def update(self, hasher: _Hasher, piece: Piece) -> asyncio.Future[None] | None:
+        """Hash a piece: at once where it is small, else in a thread, which must have ended before the next begins."""
+        if len(piece) <= _SMALL:
+            hasher.update(piece)
+            return None
+        return asyncio.get_running_loop().run_in_executor(self._executor, hasher.update, piece)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do any work that takes a processor and no disk."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+
+    async def close(self) -> None:
+        """Let the work that has begun end, and take no more."""
+        await asyncio.to_thread(self._executor.shutdown)
