@@ -22,7 +22,7 @@ from ferro_oci_server.testing.client import AsgiClient
 from ferro_oci_server.testing.images import image
 
 from .conftest import Filled
-from .world import PASSWORD, SERVICE, Guarded, basic, bearer, gate
+from .world import PASSWORD, SERVICE, Guarded, basic, bearer, gate, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -118,9 +118,16 @@ async def test_two_authorizations_are_none(guarded: Guarded) -> None:
         ("/v2/public/app/manifests/v1", None, False),
     ],
 )
+@pytest.mark.parametrize("directly", [True, False])
 async def test_no_cache_gives_to_one_what_another_may_see(
-    guarded: Guarded, path: str, user: str | None, private: bool
+    filled: Filled, path: str, user: str | None, private: bool, directly: bool
 ) -> None:
+    app = whole(filled.state)
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    guarded = Guarded(AsgiClient(gate(filled.state, app if directly else between)))
     reply = await guarded.request("GET", path, user)
     assert reply.status == 200
     assert (reply.header("cache-control") == "private") is private

@@ -123,6 +123,7 @@ class Router:
         try:
             response = await self._answer(request, exchange)
             response.headers.append(_API_VERSION)
+            response.headers.extend(request.added)
             exchange.status = response.status
             await self._respond(response, exchange, send)
         finally:

@@ -7,7 +7,7 @@ Spec: RFC 9110, RFC 9112; distribution-spec, "Listing Tags".
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote
@@ -74,6 +74,7 @@ class Request:
         "_receive",
         "_repository",
         "_scope",
+        "added",
         "headers",
         "method",
         "name",
@@ -94,6 +95,8 @@ class Request:
         """The path where the application is mounted, encoded; empty as a rule."""
         self.path = _path_of(scope).removeprefix(self.root)
         """The undecoded path below that place."""
+        self.added: Sequence[tuple[bytes, bytes]] = ()
+        """Headers that the response gets, whatever it is: from middleware that has read this request."""
         self.target: Any = None
         """What its path is, once ``routes.target`` has read it; ``name`` and ``tail`` come from there."""
         self.name = ""

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from ferro_oci_server.api import responses, routes
-from ferro_oci_server.api.app import Receive, Scope, Send
+from ferro_oci_server.api.app import Receive, Router, Scope, Send
 from ferro_oci_server.api.exchange import Exchange, Observer
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.requests import ACCESS, REQUEST, Request
@@ -73,6 +73,7 @@ class Gate:
         uploads of an owner (``AppState.count_uploads``); without it they are not limited.
         """
         self._app = app
+        self._app_adds = isinstance(app, Router)
         self._policy = policy
         self._authenticators = tuple(authenticators)
         self._recalling = [it for it in self._authenticators if isinstance(it, Recalling)]
@@ -102,7 +103,7 @@ class Gate:
             await self._refuse(passage, exc, send)
             return
         scope = {**scope, REQUEST: request, ACCESS: passage.access}
-        await self._app(scope, receive, passage.watch(send))
+        await self._app(scope, receive, passage.watch(send, adds=self._app_adds))
 
     async def _admit(self, request: Request, passage: Passage) -> None:
         """Find out what a request needs, who makes it, and whether that is allowed.

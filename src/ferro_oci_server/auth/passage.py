@@ -59,9 +59,15 @@ class Passage:
         self.reason = ""
         self._audit = audit
 
-    def watch(self, send: Send) -> Send:
-        """``send``, which notes what the response tells, and says to whom it may be shown."""
+    def watch(self, send: Send, *, adds: bool) -> Send:
+        """``send``, which notes what the response tells, and says to whom it may be shown.
+
+        With ``adds``, whoever answers adds what is to be added by itself, which takes less time.
+        """
         private = self.need.action is not None and self.request.method in _READING and not self.is_public
+        if private and adds:
+            self.request.added = _PRIVATE
+            private = False
         if not private and not self._may_be_written():
             return send
 
