@@ -12,6 +12,7 @@ from ferro_oci_server.core.inspection import Finding
 from ferro_oci_server.core.ports import StoreError
 from ferro_oci_server.core.recovery import LOST
 from ferro_oci_server.core.state import PACKAGE_NAME, AppState
+from ferro_oci_server.oci.errors import OciError
 
 if TYPE_CHECKING:
     from ferro_oci_server.backup import Contents
@@ -25,6 +26,8 @@ _COMMANDS = {
     "gc": "Remove what is due now, beside a registry that serves or without one.",
     "backup": "Copy the registry into a folder, beside a registry that serves or without one; blobs only once.",
     "restore": "Make a storage folder of what a backup has, and verify it.",
+    "keys": "Create, list or revoke the keys of robots, beside a registry that serves or without one.",
+    "can-i": "Explain whether somebody may do something, and which rule decides; the status is 1 if not.",
     "verify": "Look at everything that is kept, beside a registry that serves or without one; the status is 1 if "
     "something is wrong.",
     "recover": "Find blobs that the metadata has lost among the bytes that are still there: after it came back from a "
@@ -201,6 +204,43 @@ def _print_progress(state: AppState, more: str = "") -> None:
         print(f"{PACKAGE_NAME}: {text}", file=sys.stderr)
 
 
+def _can_i(config: Config, parsed: argparse.Namespace) -> int:
+    """Print a decision, and the rule that made it."""
+    from ferro_oci_server.auth import FileProblem  # noqa: PLC0415
+    from ferro_oci_server.auth.commands import can_i  # noqa: PLC0415
+
+    try:
+        decision, status = can_i(config, parsed)
+    except FileProblem as exc:
+        return _refuse([f"policy: {problem}" for problem in exc.problems])
+    except (ValueError, OciError) as exc:
+        return _refuse([str(exc)])
+    print(decision)
+    return status
+
+
+def _change_keys(config: Config, parsed: argparse.Namespace) -> int:
+    """Print a new key, which nobody will show again, or what is known of keys."""
+    from ferro_oci_server.auth.commands import change_keys  # noqa: PLC0415
+    from ferro_oci_server.server import open_state  # noqa: PLC0415
+
+    if not config.is_kept:
+        return _refuse(["storage_dir: there are no keys without one"])
+
+    async def change(state: AppState) -> list[str]:
+        try:
+            return await change_keys(state, parsed)
+        finally:
+            await state.close()
+
+    try:
+        lines = asyncio.run(change(open_state(config)))
+    except ValueError as exc:
+        return _refuse([str(exc)])
+    print(*lines, sep="\n")
+    return 0
+
+
 def _with_command(arguments: Sequence[str]) -> list[str]:
     """Without a command the registry is served."""
     given = list(arguments)
@@ -235,12 +275,34 @@ def _parser() -> argparse.ArgumentParser:
         help="bring damaged blobs back from the quarantine, or else let them be pushed again; collect unknown files",
     )
     parsers["gc"].add_argument("--dry-run", action="store_true", help="remove nothing, and explain each decision")
+    _add_can_i_arguments(parsers["can-i"])
+    _add_keys_arguments(parsers["keys"])
     for name in ("backup", "restore"):
         parsers[name].add_argument("folder", metavar="FOLDER", type=Path, help="where the backup is")
     parsers["backup"].add_argument(
         "--keep", action="store_true", help="keep blobs that the registry does not have any more"
     )
     return parser
+
+
+def _add_can_i_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("principal", metavar="PRINCIPAL", help="anonymous, or KIND:NAME, such as user:alice")
+    parser.add_argument(
+        "action", metavar="ACTION", help="pull, push, create-tag, overwrite-tag, delete, catalog, metrics"
+    )
+    parser.add_argument("repository", metavar="REPOSITORY", nargs="?", help="none for every one")
+    parser.add_argument("--tag", help="the tag that is made or moved")
+    parser.add_argument("--claims", metavar="JSON", default="{}", help="what the issuer of the principal says of it")
+
+
+def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(dest="what", required=True, metavar="create|list|revoke")
+    create = what.add_parser("create", help="make a key, and print it")
+    create.add_argument("name", metavar="NAME", help="the robot: key:NAME in the policy")
+    create.add_argument("--expires", metavar="TIME", help="after a time such as 90d; never without it")
+    what.add_parser("list", help="print the id, name, time of making and end of every key")
+    revoke = what.add_parser("revoke", help="take keys back")
+    revoke.add_argument("name", metavar="NAME|ID", help="all keys of a name, or the one with an id")
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -285,4 +347,6 @@ _RUN: Mapping[str, Callable[[Config, argparse.Namespace], int]] = {
     "restore": _restore,
     "verify": _verify,
     "recover": _recover,
+    "can-i": _can_i,
+    "keys": _change_keys,
 }

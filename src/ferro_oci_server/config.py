@@ -8,14 +8,14 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from ferro_oci_server.core.policy import MissingReferences
 
-__all__ = ["PREFIX", "Config", "ConfigError", "Listen", "settings"]
+__all__ = ["PREFIX", "Config", "ConfigError", "Listen", "Network", "duration", "settings"]
 
 PREFIX = "FERRO_OCI_"
 """What the name of every environment variable begins with."""
@@ -23,6 +23,8 @@ PREFIX = "FERRO_OCI_"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 # What SQLite and file systems count with.
 _MANY = 2**63 - 1
+
+Network = IPv4Network | IPv6Network
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WORDS = {
@@ -73,6 +75,27 @@ def _path(text: str) -> Path:
     return Path(text).absolute()
 
 
+def _file(text: str) -> Path:
+    if not text:
+        raise ValueError("expected the path of a file")
+    return Path(text).absolute()
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("expected a scheme and a host, such as https://registry.example.com")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks between commas; ``none`` for no one."""
+    try:
+        return () if text == "none" else tuple(ip_network(part.strip()) for part in text.split(","))
+    except ValueError:
+        raise ValueError("expected addresses and networks between commas, such as 10.0.0.0/8, or none") from None
+
+
 def _database_url(text: str) -> str:
     try:
         is_known = urlsplit(text).scheme in ("postgresql", "postgres")
@@ -103,7 +126,7 @@ def _number(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def _duration(text: str) -> float | None:
+def duration(text: str) -> float | None:
     """Read seconds out of ``90s``, ``15m``, ``24h`` or ``14d``; nothing out of ``never``."""
     if text == "never":
         return None
@@ -115,7 +138,7 @@ def _duration(text: str) -> float | None:
 
 def _time(text: str) -> float:
     """Read a time that is not ``never``."""
-    seconds = _duration(text)
+    seconds = duration(text)
     if seconds is None:
         raise ValueError("expected a time such as 90s, 15m, 24h or 14d")
     return seconds
@@ -125,6 +148,12 @@ def _switch(text: str) -> bool:
     if text.lower() not in _WORDS:
         raise ValueError("expected true or false")
     return _WORDS[text.lower()]
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("expected something")
+    return text
 
 
 def _level(text: str) -> str:
@@ -179,7 +208,7 @@ class Config:
         _time, "24h", "How long a blob that no manifest refers to stays: longer than any push takes."
     )
     manifest_grace: float | None = _setting(
-        _duration, "14d", "How long a manifest stays that no tag, index or subject keeps; or never to remove any."
+        duration, "14d", "How long a manifest stays that no tag, index or subject keeps; or never to remove any."
     )
     upload_grace: float = _setting(_time, "24h", "How long an upload that does not move may be gone on with.")
     trash_grace: float = _setting(
@@ -233,6 +262,41 @@ class Config:
         _number(0, 100_000), "10", "How many MiB a second are read in search of damaged blobs; 0 for no search."
     )
     scrub_interval: float = _setting(_time, "7d", "How long it rests after it has looked at every blob.")
+    htpasswd: Path | None = _setting(
+        _file, None, "File of users, as htpasswd -B makes it. With it, or with policy, clients must log in."
+    )
+    policy: Path | None = _setting(
+        _file, None, "File that says who may do what. Without one, every user of htpasswd may do everything."
+    )
+    public_url: str | None = _setting(
+        _url, None, "Where clients reach the registry, such as https://registry.example.com. Unset: as they say."
+    )
+    token_service: bool = _setting(
+        _switch, "true", "Whether clients are given tokens, which anonymous pulls beside private ones need with docker."
+    )
+    tls_cert: Path | None = _setting(
+        _file, None, "File with the certificate, and what leads to its authority, as PEM. With it, TLS is spoken."
+    )
+    tls_key: Path | None = _setting(_file, None, "File with the key of the certificate, as PEM.")
+    tls_client_ca: Path | None = _setting(
+        _file, None, "File with authorities, as PEM: only clients with a certificate of one of them are let in."
+    )
+    failed_logins_per_minute: int = _setting(
+        _number(0, 1_000_000), "30", "Wrong credentials of each user and address; more wait, with 429. 0: any number."
+    )
+    requests_per_minute: int = _setting(
+        _number(0, 1_000_000), "0", "Requests of each principal and worker; more wait, with 429. 0: any number."
+    )
+    max_open_uploads_per_principal: int = _setting(
+        _number(0, _MANY), "100", "Open uploads of each principal; starting more is answered with 429. 0: any number."
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        _networks, "none", "Addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
+    audit_log: str | None = _setting(
+        _text, None, "File for a line of JSON for each change and each denial; - for standard error."
+    )
+    audit_pulls: bool = _setting(_switch, "false", "Whether the audit log has pulls, too.")
     metrics: bool = _setting(_switch, "true", "Whether /metrics is served.")
     access_log: bool = _setting(_switch, "true", "Whether every request is logged.")
     log_level: str = _setting(_level, "info", "The least level that is logged: debug, info, warning or error.")

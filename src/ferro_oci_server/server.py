@@ -20,19 +20,23 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
 from ferro_oci_server.api.access_log import AccessLog
-from ferro_oci_server.api.app import Receive, Router, Scope, Send, router
+from ferro_oci_server.api.app import Receive, Scope, Send, router
 from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
+from ferro_oci_server.auth.assembly import check, guarded, is_guarded
+from ferro_oci_server.auth.audit import AUDIT
+from ferro_oci_server.auth.gate import App
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
@@ -44,6 +48,8 @@ from ferro_oci_server.core.ports import BlobStore, RegistryMeta
 from ferro_oci_server.core.quota import Quota
 from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import AppState
+from ferro_oci_server.silence import Silence, open_sockets
+from ferro_oci_server.tls import CertificateWatch, check_tls, tls_options
 
 __all__ = ["build_app", "limits_of", "open_state", "quota_of", "serve"]
 
@@ -103,23 +109,31 @@ def _open_meta(config: Config) -> RegistryMeta:
     return InMemoryRegistryMeta() if config.storage_dir is None else SqliteRegistryMeta(config.storage_dir / DATABASE)
 
 
-def build_app(config: Config, observers: Iterable[Observer] = ()) -> Router:
-    """The application that the command serves: the API, the probes, and metrics where wanted."""
-    app = router(open_state(config), observers=observers, limits=limits_of(config)).merge(probe_routes())
+def build_app(config: Config, observers: Iterable[Observer] = ()) -> App:
+    """The application that the command serves: the API, the probes, and metrics where wanted, behind its gate.
+
+    Raises:
+        FileProblem: a file that says who may log in, or who may do what, cannot be read or makes no sense.
+    """
+    state, limits = open_state(config), limits_of(config)
+    app = router(state, observers=observers, limits=limits).merge(probe_routes())
     if config.metrics:
         # Its library decides when it is imported whether workers share their numbers.
         from ferro_oci_server.api.metrics import metrics_routes  # noqa: PLC0415
 
         app = app.merge(metrics_routes())
-    return app
+    return guarded(app, state, config, limits, app.observers)
 
 
 def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT; running requests may then go on for ``shutdown_seconds``.
 
     Raises:
+        ConfigError: a file that the settings name makes no sense; nothing was served.
         StoreError: the storage cannot be opened; nothing was served.
     """
+    check(config)
+    check_tls(config)
     logging.config.dictConfig(_logging(config))
     with _shared_folders(config) as shared:
         _warn(config)
@@ -130,8 +144,6 @@ def serve(config: Config) -> None:
             port=config.listen.port,
             interface=Interfaces.ASGI,
             workers=config.workers,
-            # HTTP/2 needs TLS with all clients; while the server waits to see which it is, it has no deadline.
-            http=HTTPModes.http1,
             websockets=False,
             backpressure=config.max_connections,
             http1_settings=HTTP1Settings(header_read_timeout=config.header_seconds * 1000, max_buffer_size=_BUFFER),
@@ -140,8 +152,10 @@ def serve(config: Config) -> None:
             workers_kill_timeout=config.shutdown_seconds,
             # A worker that dies is replaced while others serve. One that dies again and again at once ends the command.
             respawn_failed_workers=True,
+            **tls_options(config),
         )
-        server.serve(target_loader=partial(_load, shared), wrap_loader=False)
+        with CertificateWatch(config, server.signal_handler_reload):
+            server.serve(target_loader=partial(_load, shared), wrap_loader=False)
 
 
 def limits_of(config: Config) -> Limits:
@@ -167,6 +181,8 @@ def _load(config: Config) -> "_Worker":
     is_logged = config.access_log and config.log_level in ("debug", "info")
     access_log = AccessLog(sys.stderr.fileno()) if is_logged else None
     app = build_app(config, [access_log] if access_log else [])
+    if config.tls_cert is not None:
+        app = Silence(app, config.listen.port, config.header_seconds)
     return _Worker(app, config.response_idle_seconds, access_log)
 
 
@@ -178,7 +194,7 @@ class _Worker:
     on to its connections.
     """
 
-    def __init__(self, app: Router, idle_seconds: int, access_log: AccessLog | None) -> None:
+    def __init__(self, app: App, idle_seconds: int, access_log: AccessLog | None) -> None:
         self._app = app
         self._access_log = access_log
         self._idle_milliseconds = idle_seconds * 1000
@@ -202,9 +218,9 @@ class _Worker:
         return flush_and_send
 
     def _tell_system(self) -> None:
-        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 (only the names, which are numbers)
-            # Most are no such sockets, and refuse.
-            with suppress(OSError), socket.fromfd(int(number), socket.AF_INET, socket.SOCK_STREAM) as handle:
+        for handle in open_sockets():
+            # Some are no such sockets, and refuse.
+            with suppress(OSError):
                 handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_milliseconds)
 
 
@@ -217,8 +233,11 @@ async def _prepare(config: Config) -> None:
 
 @contextmanager
 def _shared_folders(config: Config) -> Iterator[Config]:
-    """Give several workers what they must share besides the storage, for as long as they run."""
-    if config.workers == 1:
+    """Give several workers what they must share besides the storage, for as long as they run.
+
+    A worker that takes over when certificates change is another one, too.
+    """
+    if config.workers == 1 and (config.tls_cert is None or config.is_kept):
         yield config
         return
     with tempfile.TemporaryDirectory(prefix="ferro-oci-metrics-") as metrics:
@@ -236,10 +255,42 @@ def _shared_folders(config: Config) -> Iterator[Config]:
 def _warn(config: Config) -> None:
     if not config.is_kept:
         _log.warning("FERRO_OCI_STORAGE_DIR is not set: everything is kept in memory, and lost at the end")
+    if _is_loopback(config.listen.host):
+        return
+    if not is_guarded(config):
+        _log.warning(
+            "EVERYBODY MAY PULL, PUSH AND DELETE EVERYTHING: others can reach this address, and nobody must "
+            "log in; set FERRO_OCI_HTPASSWD or FERRO_OCI_POLICY"
+        )
+    elif config.tls_cert is None:
+        _log.warning(
+            "PASSWORDS AND TOKENS ARE SENT IN PLAIN TEXT: others can reach this address, and there is no TLS; "
+            "set FERRO_OCI_TLS_CERT and FERRO_OCI_TLS_KEY, or put a proxy that has it before this registry"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _logging(config: Config) -> dict[str, Any]:
-    """Lines of JSON on standard error, the server's own among them."""
+    """Lines of JSON on standard error, the server's own among them; the audit log where it is wanted."""
+    handlers: dict[str, Any] = {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}}
+    loggers: dict[str, Any] = {"_granian": {"level": config.log_level.upper()}}
+    if config.audit_log is not None:
+        # Whatever else is logged, this is.
+        loggers[AUDIT] = {"level": "INFO", "handlers": ["audit"], "propagate": False}
+        handlers["audit"] = dict(handlers["stderr"])
+        if config.audit_log != "-":
+            # One that is moved away is made anew.
+            handlers["audit"] = {
+                "class": "logging.handlers.WatchedFileHandler",
+                "filename": config.audit_log,
+                "formatter": "json",
+            }
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -251,7 +302,7 @@ def _logging(config: Config) -> dict[str, Any]:
                 "timestamp": "time",
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-        "loggers": {"_granian": {"level": config.log_level.upper()}},
+        "handlers": handlers,
+        "loggers": loggers,
         "root": {"level": config.log_level.upper(), "handlers": ["stderr"]},
     }

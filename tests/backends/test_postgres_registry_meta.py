@@ -4,6 +4,7 @@ import pytest
 
 from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta
 from ferro_oci_server.testing.registry_meta import OpenMeta, PersistentRegistryMetaSuite
+from ferro_oci_server.testing.registry_meta.access import CredentialSuite
 from ferro_oci_server.testing.registry_meta.inspection import InspectionSuite
 from ferro_oci_server.testing.registry_meta.reviews import ReviewSuite
 
@@ -14,6 +15,10 @@ def open_store(postgres_url: str) -> OpenMeta:
 
 
 class TestPostgresRegistryMeta(PersistentRegistryMetaSuite):
+    """In PostgreSQL."""
+
+
+class TestPostgresCredentials(CredentialSuite):
     """In PostgreSQL."""
 
 

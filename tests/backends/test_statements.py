@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
+from ferro_oci_server.backends.meta.credentials import CredentialMutations
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.sqlite_connection import connect, prepare
@@ -15,7 +16,7 @@ from ferro_oci_server.backends.meta.statements import Statement, Statements
 from ferro_oci_server.backends.meta.usage_statements import UsageStatements
 
 DIALECT = sqlite.dialect(paramstyle="qmark")
-KINDS = (Statements, ReviewStatements, InspectionStatements, UsageStatements)
+KINDS = (Statements, ReviewStatements, InspectionStatements, UsageStatements, CredentialMutations)
 STATEMENTS = {
     name: statement
     for compiled in [kind(DIALECT) for kind in KINDS]
@@ -37,6 +38,7 @@ INDEXES = {
     "referrer_page": "ix_manifests_referrers",
     "referrer_page_of_type": "ix_manifests_referrers_of_type",
     "repository_page": "sqlite_autoindex_repositories_1",
+    "upload_count_of_owner": "ix_uploads_owner",
     "link_page": "repository_blobs USING PRIMARY KEY",
     "outline_page": "sqlite_autoindex_manifests_1",
     "target_page": "tags USING PRIMARY KEY",

@@ -40,14 +40,14 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 def test_a_hostile_request_is_answered_as_it_should(registry: Registry, case: Case) -> None:
     upload = _open_upload(registry, case.setup)
-    status, body = _exchange(registry, case, upload)
+    status, body = exchange(registry, case, upload)
 
     if status is None:
         # A server that has seen enough of a head closes; what it said is lost where the rest was still on its way.
         assert case.may_close or len(case.wire(registry.address, upload)) > LARGEST_HEAD, case.why
     else:
         assert status in case.statuses, f"{case.why}: {body[:200]!r}"
-        _check_error(case, status, body)
+        check_error(case, status, body)
     assert registry.request("GET", "/v2/").status == 200
 
 
@@ -99,7 +99,7 @@ def _open_upload(registry: Registry, setup: str | None) -> str:
     return upload
 
 
-def _exchange(registry: Registry, case: Case, upload: str) -> tuple[int | None, bytes]:
+def exchange(registry: Registry, case: Case, upload: str) -> tuple[int | None, bytes]:
     """Send the bytes and read one response; ``None`` where the server only closed the connection."""
     host, port = registry.address.split(":")
     with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
@@ -119,7 +119,7 @@ def _exchange(registry: Registry, case: Case, upload: str) -> tuple[int | None, 
             response.close()
 
 
-def _check_error(case: Case, status: int, body: bytes) -> None:
+def check_error(case: Case, status: int, body: bytes) -> None:
     """An error that is JSON has the specification's shape and codes, and the code that we mean to give."""
     if status < 400 or not body.startswith(b"{"):
         return

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import bcrypt
+
 from support.registry import Registry, Setup, serve
 from support.replicas import replicas
 from support.tools import clean_environment, find
 
 VERSIONS = ("1.1", "dev")
 RUN_SECONDS = 600
+USER, PASSWORD = "conformance", "a-password-of-no-worth"
 # One fault fails many tests; the first ones say what it is.
 SHOWN = 25
 RESULTS = Path(__file__).parents[2] / "build" / "conformance"
@@ -48,13 +51,21 @@ class Run:
     on_disk: bool = False
     replicas: int = 0
     """How many share PostgreSQL and a bucket, behind a proxy; with 0 there is one server on its own."""
+    login: str = ""
+    """How the program must log in: with a ``password`` each time, or for a ``token``; or not at all."""
 
     @property
     def folder(self) -> Path:
         return RESULTS / f"{self.title}, {self.version}".replace(", ", "-").replace(" ", "-")
 
-    def settings(self) -> dict[str, str]:
-        return {"FERRO_OCI_MISSING_REFERENCES": "allow"} if self.sparse else {}
+    def settings(self, home: Path) -> dict[str, str]:
+        settings = {"FERRO_OCI_MISSING_REFERENCES": "allow"} if self.sparse else {}
+        if self.login:
+            digest = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
+            (home / "htpasswd").write_text(f"{USER}:{digest}\n", encoding="utf-8")
+            settings["FERRO_OCI_HTPASSWD"] = str(home / "htpasswd")
+            settings["FERRO_OCI_TOKEN_SERVICE"] = str(self.login == "token").lower()
+        return settings
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,8 @@ def runs() -> Iterator[Run]:
             for workers in (1, 2):
                 title = f"{'sqlite' if on_disk else 'memory'}, workers {workers}"
                 yield Run(title, version, sparse=True, workers=workers, on_disk=on_disk)
+        for login in ("password", "token"):
+            yield Run(f"sqlite, {login}", version, sparse=True, workers=2, on_disk=True, login=login)
         yield Run("replicas 3", version, sparse=True, replicas=3)
         yield Run("default", version, sparse=False, on_disk=True)
 
@@ -91,6 +104,7 @@ def environment(run: Run, registry: Registry, home: Path) -> dict[str, str]:
         "OCI_VERSION": run.version,
         "OCI_RESULTS_DIR": str(run.folder),
         "OCI_LOG": "error",
+        **({"OCI_USERNAME": USER, "OCI_PASSWORD": PASSWORD} if run.login else {}),
     }
 
 
@@ -99,10 +113,10 @@ def serving(run: Run, home: Path) -> Iterator[Registry]:
     if run.replicas:
         # PostgreSQL runs as another user, who must be able to come here.
         home.chmod(0o711)
-        with replicas(home / "replicas", run.replicas, **run.settings()) as world:
+        with replicas(home / "replicas", run.replicas, **run.settings(home)) as world:
             yield world.front
         return
-    setup = Setup(home / "storage" if run.on_disk else None, run.workers, run.settings())
+    setup = Setup(home / "storage" if run.on_disk else None, run.workers, run.settings(home))
     with serve(setup, run.folder / "server.log") as registry:
         yield registry
 

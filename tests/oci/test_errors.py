@@ -28,6 +28,7 @@ SPECIFIED = [
 ROWS = {
     ("BlobTooLarge", "SIZE_INVALID", 413),
     ("BlobUnknown", "BLOB_UNKNOWN", 404),
+    ("Denied", "DENIED", 403),
     ("DigestInvalid", "DIGEST_INVALID", 400),
     ("EndpointUnknown", "UNSUPPORTED", 404),
     ("ManifestBlobUnknown", "MANIFEST_BLOB_UNKNOWN", 404),
@@ -50,6 +51,7 @@ ROWS = {
     ("TagInvalid", "MANIFEST_INVALID", 400),
     ("TargetTooLong", "UNSUPPORTED", 414),
     ("TooManyRequests", "TOOMANYREQUESTS", 429),
+    ("Unauthorized", "UNAUTHORIZED", 401),
     ("UploadInvalid", "BLOB_UPLOAD_INVALID", 400),
     ("UploadOutOfOrder", "BLOB_UPLOAD_INVALID", 416),
     ("UploadUnknown", "BLOB_UPLOAD_UNKNOWN", 404),

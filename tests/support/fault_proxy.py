@@ -88,7 +88,7 @@ async def fault_proxy(upstream: str) -> AsyncIterator[FaultProxy]:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await _carry(proxy, upstream, reader, writer)
         finally:
-            writer.close()
+            await _close(writer)
             tasks.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -143,4 +143,11 @@ async def _ask(upstream: str, head: bytes, body: bytes) -> bytes:
         await writer.drain()
         return await reader.read()
     finally:
-        writer.close()
+        await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, and wait for that: what is still to be closed when its loop ends is a socket left open."""
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()

@@ -46,7 +46,7 @@ BEGIN
     PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend';
     FOREACH held IN ARRAY ARRAY['tags', 'manifest_references', 'manifests', 'repository_blobs', 'repositories', 'blobs',
-        'uploads', 'reviews', 'ticks', 'trash', 'scrubs', 'collected']
+        'uploads', 'reviews', 'ticks', 'trash', 'scrubs', 'collected', 'credentials']
     LOOP
         EXECUTE 'DELETE FROM ' || held;
     END LOOP;

@@ -87,6 +87,16 @@ class Router:
         for route in self._routes:
             self._methods.setdefault(route.pattern, {})[route.method] = route.handler
 
+    @property
+    def table(self) -> tuple[Route, ...]:
+        """All that it serves."""
+        return self._routes
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Who is told of its exchanges."""
+        return self._observers
+
     def merge(self, other: "Router") -> "Router":
         """A router with the routes and observers of both, on the state and the limits of the one that has them."""
         return Router(
@@ -107,12 +117,13 @@ class Router:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        request = Request(scope, receive, self._bounds)
+        request = Request.of(scope, receive, self._bounds)
         exchange = Exchange(request)
         self._admission.running += 1
         try:
             response = await self._answer(request, exchange)
             response.headers.append(_API_VERSION)
+            response.headers.extend(request.added)
             exchange.status = response.status
             await self._respond(response, exchange, send)
         finally:
@@ -160,7 +171,7 @@ class Router:
 
     async def _admit(self, request: Request, exchange: Exchange) -> routes.Handler:
         """The handler of a request that may go on now."""
-        target = routes.match(request.path)
+        target = routes.target(request)
         methods = self._methods.get(target.pattern)
         if methods is None:
             raise EndpointUnknown("no endpoint has this path")
@@ -168,11 +179,10 @@ class Router:
         handler = methods.get(request.method)
         if handler is None:
             raise MethodNotAllowed(sorted(methods))
-        request.name, request.tail = target.name, target.tail
         if target.pattern.startswith(routes.BASE):
             # Probes and metrics are answered under any load: who asks for them wants to know of it.
             self._admission.check_load()
-        if request.method not in _READING:
+        if request.method not in _READING and target.pattern.startswith(routes.BASE):
             if self._bounds.read_only:
                 raise RegistryReadOnly(sorted(_READING & methods.keys()))
             await self._admission.check_room(target.pattern, request.method, self._required_state)

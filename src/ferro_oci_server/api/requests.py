@@ -7,13 +7,14 @@ Spec: RFC 9110, RFC 9112; distribution-spec, "Listing Tags".
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote
 
 from ferro_oci_server.api.deadlines import Pace
 from ferro_oci_server.api.limits import Limits
+from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.intake import ClientVanished
 from ferro_oci_server.core.records import Condition, UploadId
 from ferro_oci_server.oci.digest import Digest
@@ -30,7 +31,13 @@ from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.ranges import ByteRange, ContentRange
 from ferro_oci_server.oci.reference import Reference, Tag, parse_reference
 
-__all__ = ["MAX_BODY_BYTES", "Request"]
+__all__ = ["ACCESS", "MAX_BODY_BYTES", "REQUEST", "Request"]
+
+ACCESS = "ferro_oci_server.access"
+"""Where a scope has the ``Access`` of its client, if middleware has put one there."""
+
+REQUEST = "ferro_oci_server.request"
+"""Where a scope has its ``Request``, if middleware has read it: what it judged by is what is served."""
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """The largest body that is read whole: a manifest. The specification wants at least 4 megabytes."""
@@ -65,7 +72,9 @@ class Request:
     __slots__ = (
         "_limits",
         "_receive",
+        "_repository",
         "_scope",
+        "added",
         "headers",
         "method",
         "name",
@@ -74,6 +83,7 @@ class Request:
         "root",
         "stalled",
         "tail",
+        "target",
     )
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, limits: Limits) -> None:
@@ -85,16 +95,30 @@ class Request:
         """The path where the application is mounted, encoded; empty as a rule."""
         self.path = _path_of(scope).removeprefix(self.root)
         """The undecoded path below that place."""
+        self.added: Sequence[tuple[bytes, bytes]] = ()
+        """Headers that the response gets, whatever it is: from middleware that has read this request."""
+        self.target: Any = None
+        """What its path is, once ``routes.target`` has read it; ``name`` and ``tail`` come from there."""
         self.name = ""
         self.tail = ""
+        self._repository: RepositoryName | None = None
         self.received = 0
         """How many bytes of its body have been read."""
         self.stalled = False
         """Whether the client is taken for gone because its body stopped, or trickled."""
         self.headers: dict[bytes, bytes] = {}
 
+    @classmethod
+    def of(cls, scope: Mapping[str, Any], receive: Any, limits: Limits) -> "Request":
+        """The request of a scope, as middleware has read it for the same place; else read here."""
+        request: Request | None = scope.get(REQUEST)
+        if request is None or request._scope.get("root_path", "") != scope.get("root_path", ""):
+            return cls(scope, receive, limits)
+        request._scope, request._receive, request._limits = scope, receive, limits
+        return request
+
     def check(self) -> None:
-        """Look at the head as a whole.
+        """Look at the head as a whole. Once is enough.
 
         Raises:
             TargetTooLong, RequestTooLarge: it is larger than any client's.
@@ -102,6 +126,8 @@ class Request:
                 or a header twice that may be there once.
         """
         scope, headers = self._scope, self.headers
+        if headers:
+            return
         if scope["http_version"] not in _VERSIONS:
             raise RequestInvalid("this version of HTTP is not spoken here")
         if len(self.path) + len(scope["query_string"]) > _MAX_TARGET:
@@ -125,6 +151,18 @@ class Request:
         _check_framing(headers, scope["http_version"])
 
     @property
+    def access(self) -> Access:
+        """What its client may see and change: everything, where nothing stands above the application."""
+        access: Access = self._scope.get(ACCESS, OPEN)
+        return access
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        scheme: str = self._scope.get("scheme", "http")
+        return scheme
+
+    @property
     def has_own_connection(self) -> bool:
         """Whether no other request shares its connection, as in HTTP/1, so that closing it ends nothing else."""
         return self._scope["http_version"] in ("1.0", "1.1")
@@ -146,7 +184,10 @@ class Request:
         Raises:
             NameInvalid: the path holds no valid name.
         """
-        return RepositoryName.parse(self.name)
+        name = self._repository
+        if name is None or name != self.name:
+            name = self._repository = RepositoryName.parse(self.name)
+        return name
 
     def digest(self) -> Digest:
         """The digest at the end of the path.
@@ -289,6 +330,19 @@ class Request:
         if match is None and none_match is None:
             return None
         return Condition(match=_entity_tags(match), none_match=_entity_tags(none_match))
+
+    async def content(self, most: int) -> bytes | None:
+        """The whole body, if it has at most so many bytes.
+
+        Raises:
+            ClientVanished: the client went away before it had sent it all, or stopped sending.
+        """
+        content = bytearray()
+        async for piece in self.pieces():
+            content += piece
+            if len(content) > most:
+                return None
+        return bytes(content)
 
     async def gone(self) -> None:
         """Wait until the client goes away, or the server cannot tell; what may still come is dropped."""

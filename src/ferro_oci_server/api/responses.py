@@ -20,6 +20,7 @@ from ferro_oci_server.oci.errors import (
     RequestTooSlow,
     StorageFull,
     TooManyRequests,
+    Unauthorized,
     UploadOutOfOrder,
 )
 from ferro_oci_server.oci.media_types import OCI_IMAGE_INDEX, OCTET_STREAM
@@ -275,6 +276,8 @@ def _error_headers(exc: OciError, root: str) -> Headers:
         return [(b"content-range", b"bytes */%d" % exc.size)]
     if isinstance(exc, MethodNotAllowed):
         return [(b"allow", ", ".join(exc.allowed).encode("ascii"))]
+    if isinstance(exc, Unauthorized):
+        return [(b"www-authenticate", exc.challenge.encode("ascii"))]
     if isinstance(exc, TooManyRequests | StorageFull):
         return [(b"retry-after", b"%d" % exc.retry_after)]
     return []

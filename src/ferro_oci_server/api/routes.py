@@ -25,6 +25,7 @@ __all__ = [
     "Route",
     "Target",
     "match",
+    "target",
 ]
 
 BASE = "/v2/"
@@ -59,6 +60,19 @@ class Target(NamedTuple):
     pattern: str
     name: str = ""
     tail: str = ""
+
+
+def target(request: Request) -> Target:
+    """Read the path of a request: once, whoever asks.
+
+    Raises:
+        EndpointUnknown: it is below ``/v2/`` and has the form of no endpoint.
+    """
+    found: Target | None = request.target
+    if found is None:
+        found = request.target = match(request.path)
+        request.name, request.tail = found.name, found.tail
+    return found
 
 
 def match(path: str) -> Target:

@@ -5,6 +5,7 @@ Spec: end-2, end-10, end-11.
 
 from collections.abc import AsyncGenerator
 
+from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.integrity import CheckedReader, Integrity
 from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta, StoreCorrupted
 from ferro_oci_server.core.quota import Quotas
@@ -75,13 +76,18 @@ class Blobs:
             raise
         return begun
 
-    async def mount(self, name: RepositoryName, digest: Digest, source: RepositoryName | None) -> Blob | None:
+    async def mount(
+        self, name: RepositoryName, digest: Digest, source: RepositoryName | None, access: Access = OPEN
+    ) -> Blob | None:
         """Link a blob of ``source``, or of any repository, in this one too; ``None`` where it is not to be had.
+
+        A repository that ``access`` does not show is like one that is not there. Which repositories have a blob is not
+        looked for, so a client that is not shown all of them must name the one to take it from.
 
         Raises:
             QuotaExceeded: there is no room for it.
         """
-        if not await self._quotas.admit_mount(name, digest, source):
+        if not await access.may_pull(source) or not await self._quotas.admit_mount(name, digest, source):
             return None
         return await self._meta.mount_blob(name, digest, source)
 

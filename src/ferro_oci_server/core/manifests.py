@@ -5,6 +5,7 @@ Spec: end-3, end-7a, end-7b, end-9.
 
 from collections.abc import Sequence
 
+from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.policy import MissingReferences
 from ferro_oci_server.core.ports import RegistryMeta, StoreCorrupted
@@ -73,6 +74,7 @@ class Manifests:
         *,
         tags: Sequence[Tag] = (),
         condition: Condition | None = None,
+        access: Access = OPEN,
     ) -> ManifestRecord:
         """Store a manifest under a digest, or under a tag; point further ``tags`` at it.
 
@@ -81,16 +83,20 @@ class Manifests:
             ManifestInvalid: the content is no manifest, or not of ``content_type``.
             ManifestBlobUnknown: it refers to what the repository does not hold, and that is not allowed there.
             PreconditionFailed: the condition does not hold.
+            Denied: ``access`` forbids to make or to move a tag.
             QuotaExceeded: the repository has as many manifests or tags as it may.
         """
+        named = (reference, *tags) if isinstance(reference, Tag) else tags
+        guard = await access.guard(name, named) if named else None
         if len(content) > _LARGE:
             record = await self._hashing.run(read_record, reference, content, content_type)
         else:
             record = read_record(reference, content, content_type)
-        named = (reference, *tags) if isinstance(reference, Tag) else tags
         await self._quotas.admit_manifest(name, record.digest, named)
         allow_missing = self._missing_references.allowed_in(name)
-        await self._meta.put_manifest(name, record, named, allow_missing=allow_missing, condition=condition)
+        await self._meta.put_manifest(
+            name, record, named, allow_missing=allow_missing, condition=condition, guard=guard
+        )
         return record
 
     async def delete(self, name: RepositoryName, reference: Reference) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
+from ferro_oci_server.core.access import TagGuard
 from ferro_oci_server.core.records import (
     Blob,
     Collected,
@@ -238,15 +239,17 @@ class RegistryMeta(Protocol):
         *,
         allow_missing: bool = False,
         condition: Condition | None = None,
+        guard: TagGuard | None = None,
     ) -> None:
         """Record a manifest with its references, point the tags at it and index its subject: all or nothing.
 
         A manifest without a tag, and one that a tag is moved from, begin to wait for a review.
 
         Putting the same digest again records its media type anew and moves the tags. The condition is asked of
-        every tag, or, where there is none, of the digest.
+        every tag, or, where there is none, of the digest. The guard is asked of every tag.
 
         Raises:
+            Denied: the guard refuses a tag; nothing was changed.
             ManifestBlobUnknown: a blob or child is not in the repository, and ``allow_missing`` is not set; nothing
                 was changed.
             PreconditionFailed: the condition does not hold; nothing was changed.
@@ -331,8 +334,8 @@ class RegistryMeta(Protocol):
         """End a session without a blob. If it was sealed, what may be at its location waits as trash."""
         ...
 
-    async def count_uploads(self) -> int:
-        """How many sessions are open."""
+    async def count_uploads(self, owner: str | None = None) -> int:
+        """How many sessions are open, of everybody or of one owner."""
         ...
 
     async def check(self) -> None:

@@ -177,6 +177,8 @@ class UploadSession:
     """What the blob store said of the kept bytes."""
     location: str | None = None
     """Set once the closing PUT has taken all in and checked it: the bytes may be a blob there, staged no longer."""
+    owner: str = ""
+    """Whose it is, in plain characters; empty where nobody asked who the client is."""
 
     @property
     def staged(self) -> StagedBytes:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from ferro_oci_server.core.blobs import Blobs
 from ferro_oci_server.core.catalog import Catalog
 from ferro_oci_server.core.collector import Collector, Grace
+from ferro_oci_server.core.credentials import Credentials
 from ferro_oci_server.core.hashing import Hashing
 from ferro_oci_server.core.inspection import Finding, Inspection, ScrubCount
 from ferro_oci_server.core.integrity import Integrity
@@ -132,9 +133,14 @@ class AppState:
         """What the scrub has done, and how many blobs must be pushed again."""
         return ScrubCount(0, 0, 0, 0) if self._inspection is None else await self._inspection.scrub_count()
 
-    async def count_uploads(self) -> int:
-        """How many upload sessions are open."""
-        return await self._registry_meta.count_uploads()
+    async def count_uploads(self, owner: str | None = None) -> int:
+        """How many upload sessions are open, of everybody or of one owner."""
+        return await self._registry_meta.count_uploads(owner)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Where credentials are kept that the registry gives out; ``None`` where its metadata store keeps none."""
+        return self._registry_meta if isinstance(self._registry_meta, Credentials) else None
 
     async def close(self) -> None:
         """Finish what was accepted and release both stores; the last call."""

@@ -61,20 +61,22 @@ class Uploads:
         """The fewest bytes that a chunk other than the last should have; 0 for any."""
         return self._store.chunk_min_length
 
-    async def start(self, name: RepositoryName, algorithm: Algorithm = Algorithm.SHA256) -> UploadSession:
+    async def start(
+        self, name: RepositoryName, algorithm: Algorithm = Algorithm.SHA256, owner: str | None = None
+    ) -> UploadSession:
         """Open a session whose bytes will be hashed with ``algorithm``."""
-        session = UploadSession(UploadId(str(uuid4())), name, algorithm)
+        session = UploadSession(UploadId(str(uuid4())), name, algorithm, owner=owner or "")
         await self._meta.create_upload(session)
         return session
 
-    async def status(self, name: RepositoryName, upload: UploadId) -> UploadSession:
-        """The state of an open session.
+    async def status(self, name: RepositoryName, upload: UploadId, owner: str | None = None) -> UploadSession:
+        """The state of an open session. To an ``owner`` those of others are not there, here and below.
 
         Raises:
             UploadUnknown: this repository has no such session, or it has ended.
         """
         session = await self._meta.get_upload(name, upload)
-        if session is None:
+        if session is None or owner not in (None, session.owner):
             raise _unknown()
         return session
 
@@ -85,6 +87,7 @@ class Uploads:
         pieces: AsyncIterator[bytes],
         content_range: ContentRange | None = None,
         announced: int = 0,
+        owner: str | None = None,
     ) -> UploadSession:
         """Take a chunk in behind what is there; without a range it goes wherever the session ends.
 
@@ -97,7 +100,7 @@ class Uploads:
             BlobTooLarge, QuotaExceeded: there is no room for all that is there with it; nothing was changed.
             ClientVanished: raised by ``pieces``; what arrived before is kept.
         """
-        async with self._claim(name, upload) as (session, staged):
+        async with self._claim(name, upload, owner) as (session, staged):
             _check_order(session, content_range)
             fingerprint = self._fingerprint(session, session.algorithm)
             intake = Intake(pieces, fingerprint, content_range, self._hashing, self._room(session), announced)
@@ -113,6 +116,7 @@ class Uploads:
         pieces: AsyncIterator[bytes],
         content_range: ContentRange | None = None,
         announced: int = 0,
+        owner: str | None = None,
     ) -> Blob:
         """Take the last chunk in, if there is one, and make all the bytes the blob ``digest``.
 
@@ -121,7 +125,7 @@ class Uploads:
                 the session stays open.
             DigestInvalid: the bytes have another digest; the session has ended.
         """
-        async with self._claim(name, upload) as (session, staged):
+        async with self._claim(name, upload, owner) as (session, staged):
             location, sealed = self._store.location(upload, digest), session
             # A closing PUT that is repeated brings its last chunk again.
             if session.location != location:
@@ -171,7 +175,12 @@ class Uploads:
         return fingerprint.digest(), fingerprint.checksum()
 
     async def push(
-        self, name: RepositoryName, digest: Digest, pieces: AsyncIterator[bytes], announced: int = 0
+        self,
+        name: RepositoryName,
+        digest: Digest,
+        pieces: AsyncIterator[bytes],
+        announced: int = 0,
+        owner: str | None = None,
     ) -> Blob:
         """Take in a whole blob in one request: a session that lives as long as the call.
 
@@ -181,7 +190,7 @@ class Uploads:
             ClientVanished: raised by ``pieces``; nothing is kept.
         """
         await self._quotas.room(name, 0, announced, digest)
-        session = await self.start(name, digest.algorithm)
+        session = await self.start(name, digest.algorithm, owner)
         try:
             return await self.complete(name, session.id, digest, pieces, announced=announced)
         except BaseException:
@@ -190,13 +199,13 @@ class Uploads:
                 await self.cancel(name, session.id)
             raise
 
-    async def cancel(self, name: RepositoryName, upload: UploadId) -> None:
+    async def cancel(self, name: RepositoryName, upload: UploadId, owner: str | None = None) -> None:
         """End a session and drop its bytes.
 
         Raises:
             UploadUnknown: this repository has no such session, or it has ended.
         """
-        await self.status(name, upload)
+        await self.status(name, upload, owner)
         # If we die before the session ends, what is staged is no longer there, and nobody has to find it.
         await self._store.discard(upload)
         if not await self._meta.delete_upload(name, upload):
@@ -206,10 +215,12 @@ class Uploads:
         await self._store.discard(upload)
 
     @asynccontextmanager
-    async def _claim(self, name: RepositoryName, upload: UploadId) -> AsyncIterator[tuple[UploadSession, StagedUpload]]:
+    async def _claim(
+        self, name: RepositoryName, upload: UploadId, owner: str | None
+    ) -> AsyncIterator[tuple[UploadSession, StagedUpload]]:
         """Be the only one to work on a session, as it is now, until the block ends."""
         # Asked before, so that nothing is made for a session that does not exist, and again when nobody else moves it.
-        session = await self.status(name, upload)
+        session = await self.status(name, upload, owner)
         try:
             async with self._store.claim(upload) as staged:
                 current = await self._meta.get_upload(name, upload)

@@ -27,7 +27,9 @@
     ├── TooManyRequests         429 TOOMANYREQUESTS, and when to come again
     │   └── Overloaded          503 TOOMANYREQUESTS, and when to come again
     ├── StorageFull             507 DENIED, and when to come again
-    └── QuotaExceeded           403 DENIED
+    ├── QuotaExceeded           403 DENIED
+    ├── Unauthorized            401 UNAUTHORIZED, and the challenge
+    └── Denied                  403 DENIED
 
 A class has one code and one status: another status is another class. The codes are the specification's fourteen,
 and no others: it forbids them.
@@ -42,6 +44,7 @@ from typing import ClassVar
 __all__ = [
     "BlobTooLarge",
     "BlobUnknown",
+    "Denied",
     "DigestInvalid",
     "EndpointUnknown",
     "ManifestBlobUnknown",
@@ -66,6 +69,7 @@ __all__ = [
     "TagInvalid",
     "TargetTooLong",
     "TooManyRequests",
+    "Unauthorized",
     "UploadInvalid",
     "UploadOutOfOrder",
     "UploadUnknown",
@@ -300,4 +304,20 @@ class QuotaExceeded(OciError):
     """Raised when a repository would have more than it may, as soon as that is known."""
 
     # Not 413, since the request need not be large, nor 429 or 507: clients would try again, which does not help.
+    code, status = OciErrorCode.DENIED, 403
+
+
+class Unauthorized(OciError):
+    """Raised when it is not known who the client is, or who it claims to be is not shown; carries the challenge."""
+
+    code, status = OciErrorCode.UNAUTHORIZED, 401
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__(message)
+        self.challenge = challenge
+
+
+class Denied(OciError):
+    """Raised when the client is known, and may not do this."""
+
     code, status = OciErrorCode.DENIED, 403

@@ -11,5 +11,5 @@ __all__ = ["list_repositories"]
 async def list_repositories(state: AppState, request: Request) -> Response:
     """GET /v2/_catalog."""
     last, n = request.page()
-    page = await state.catalog.list(last, n)
+    page = await state.catalog.list(last, n, request.access)
     return responses.catalog(request.root, page.entries, page.more, n)

@@ -38,6 +38,7 @@ async def put(state: AppState, request: Request) -> Response:
         request.content_type(),
         tags=tags,
         condition=request.condition(),
+        access=request.access,
     )
     return responses.manifest_created(request.root, name, reference, record, tags)
 

@@ -18,22 +18,29 @@ async def start(state: AppState, request: Request) -> Response:
     name = request.repository()
     mount = request.mount()
     if mount is not None:
-        blob = await state.blobs.mount(name, *mount)
+        blob = await state.blobs.mount(name, *mount, request.access)
         if blob is not None:
             return responses.blob_created(request.root, name, blob)
     digest = request.parameter("digest")
     if digest is not None and mount is None:
-        blob = await state.uploads.push(name, Digest.parse(digest), request.pieces(), request.announced)
+        blob = await state.uploads.push(
+            name, Digest.parse(digest), request.pieces(), request.announced, request.access.owner
+        )
         return responses.blob_created(request.root, name, blob)
     algorithm = Algorithm.parse(request.parameter("digest-algorithm") or Algorithm.SHA256)
-    session = await state.uploads.start(name, algorithm)
+    session = await state.uploads.start(name, algorithm, request.access.owner)
     return responses.upload_accepted(request.root, session, state.uploads.chunk_min_length)
 
 
 async def append(state: AppState, request: Request) -> Response:
     """PATCH /v2/<name>/blobs/uploads/<session> (end-5): a chunk with its range, or a stream without one."""
     session = await state.uploads.append(
-        request.repository(), request.upload(), request.pieces(), request.content_range(), request.announced
+        request.repository(),
+        request.upload(),
+        request.pieces(),
+        request.content_range(),
+        request.announced,
+        request.access.owner,
     )
     return responses.upload_accepted(request.root, session, state.uploads.chunk_min_length)
 
@@ -44,18 +51,24 @@ async def complete(state: AppState, request: Request) -> Response:
     if digest is None:
         raise DigestInvalid("a closing PUT names the digest")
     blob = await state.uploads.complete(
-        name, upload, Digest.parse(digest), request.pieces(), request.content_range(), request.announced
+        name,
+        upload,
+        Digest.parse(digest),
+        request.pieces(),
+        request.content_range(),
+        request.announced,
+        request.access.owner,
     )
     return responses.blob_created(request.root, name, blob)
 
 
 async def status(state: AppState, request: Request) -> Response:
     """GET /v2/<name>/blobs/uploads/<session> (end-13)."""
-    session = await state.uploads.status(request.repository(), request.upload())
+    session = await state.uploads.status(request.repository(), request.upload(), request.access.owner)
     return responses.upload_status(request.root, session)
 
 
 async def cancel(state: AppState, request: Request) -> Response:
     """DELETE /v2/<name>/blobs/uploads/<session> (end-14)."""
-    await state.uploads.cancel(request.repository(), request.upload())
+    await state.uploads.cancel(request.repository(), request.upload(), request.access.owner)
     return responses.upload_cancelled()

@@ -9,8 +9,10 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from heapq import nsmallest
 
+from ferro_oci_server.backends.meta.memory_credentials import InMemoryCredentials
 from ferro_oci_server.backends.meta.memory_repository import Repository, SortedSet, references
 from ferro_oci_server.backends.meta.memory_reviews import ReviewQueue
+from ferro_oci_server.core.access import TagGuard
 from ferro_oci_server.core.inspection import Finding, FindingKind, InspectedBlob, InspectedManifest, ScrubCount
 from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
@@ -36,10 +38,11 @@ from ferro_oci_server.oci.reference import Reference, Tag
 __all__ = ["InMemoryRegistryMeta"]
 
 
-class InMemoryRegistryMeta:
+class InMemoryRegistryMeta(InMemoryCredentials):
     """Keeps everything in memory: closing it, or the end of the process, forgets it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._repositories: dict[RepositoryName, Repository] = {}
         self._names: SortedSet[RepositoryName] = SortedSet()
         self._blobs: dict[Digest, Blob] = {}
@@ -94,9 +97,13 @@ class InMemoryRegistryMeta:
         *,
         allow_missing: bool = False,
         condition: Condition | None = None,
+        guard: TagGuard | None = None,
     ) -> None:
         """Record a manifest with its references, point the tags at it and index its subject: all or nothing."""
         found = self._find(name)
+        if guard is not None:
+            for tag in tags:
+                guard.check(tag, found.tags.get(tag), manifest.digest)
         references: Sequence[Reference] = tags or (manifest.digest,)
         if condition is not None and not all(condition.holds(found.resolve(it)) for it in references):
             raise PreconditionFailed("the condition of the request does not hold")
@@ -429,9 +436,11 @@ class InMemoryRegistryMeta:
             return len(repository.manifests)
         return sum(self._blobs[digest].size for digest in repository.blobs - self._suspects)
 
-    async def count_uploads(self) -> int:
-        """How many sessions are open."""
-        return len(self._uploads)
+    async def count_uploads(self, owner: str | None = None) -> int:
+        """How many sessions are open, of everybody or of one owner."""
+        if owner is None:
+            return len(self._uploads)
+        return sum(session.owner == owner for session in self._uploads.values())
 
     async def check(self) -> None:
         """Nothing that could fail."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "SELECT_REVISION", "SchemaTooNew", "script", "upgrade"]
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision among ``migrations/versions``."""
 
 SELECT_REVISION = "SELECT version_num FROM alembic_version"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ferro_oci_server.backends.meta.database import Transaction
 from ferro_oci_server.backends.meta.reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.statements import Statement, Statements
+from ferro_oci_server.core.access import TagGuard
 from ferro_oci_server.core.records import (
     Blob,
     Condition,
@@ -38,15 +39,19 @@ class Mutations:
         manifest: ManifestRecord,
         tags: Sequence[Tag],
         condition: Condition | None,
+        guard: TagGuard | None,
         *,
         allow_missing: bool,
     ) -> None:
-        """Record a manifest, its references and its tags, if the condition and the references hold."""
-        if condition is None:
+        """Record a manifest, its references and its tags, if the guard, the condition and the references hold."""
+        if condition is None and guard is None:
             repository_id = await self._reviews.share(transaction, name)
         else:
             # Of two that want the tag to be what it is, or not to be there, one must see what the other made of it.
             repository_id = await self._reviews.hold(transaction, name)
+        if guard is not None:
+            await self._check_guard(transaction, name, manifest.digest, tags, guard)
+        if condition is not None:
             await self._check_condition(transaction, name, manifest.digest, tags, condition)
         if not allow_missing:
             await self._check_references(transaction, repository_id, manifest)
@@ -113,6 +118,7 @@ class Mutations:
             checksum=session.checksum,
             note=session.note,
             location=session.location,
+            owner=session.owner,
             started_at=now,
             updated_at=now,
         )
@@ -256,6 +262,23 @@ class Mutations:
         texts = self._statements.texts(digests)
         rows = await transaction.every(statement, repository_id=repository_id, texts=texts)
         return {digest for (digest,) in rows}
+
+    async def _check_guard(
+        self,
+        transaction: Transaction,
+        name: RepositoryName,
+        digest: Digest,
+        tags: Sequence[Tag],
+        guard: TagGuard,
+    ) -> None:
+        """Ask the guard of every tag.
+
+        Raises:
+            Denied: it refuses one.
+        """
+        for tag in tags:
+            row = await transaction.one(self._statements.outline_by_tag, repository=name, tag=tag)
+            guard.check(tag, None if row is None else row[0], digest)
 
     async def _check_condition(
         self,

@@ -295,7 +295,7 @@ def _number(row: Any) -> int | None:
 
 def upload_of(name: RepositoryName, upload: UploadId, row: Any) -> UploadSession:
     """The session of a row."""
-    algorithm, offset, digest, checksum, note, location = row
+    algorithm, offset, digest, checksum, note, location, owner = row
     return UploadSession(
-        upload, name, Algorithm(algorithm), offset, digest and Digest(digest), checksum, note, location
+        upload, name, Algorithm(algorithm), offset, digest and Digest(digest), checksum, note, location, owner
     )

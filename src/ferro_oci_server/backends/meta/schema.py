@@ -29,6 +29,7 @@ from sqlalchemy import (
 __all__ = [
     "blobs",
     "collected",
+    "credentials",
     "manifest_references",
     "manifests",
     "metadata",
@@ -157,11 +158,26 @@ uploads = Table(
     Column("checksum", _Bytewise),
     Column("note", _Bytewise, nullable=False, server_default=""),
     Column("location", _Bytewise),
+    Column("owner", _Bytewise, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 
 _is_sealed = uploads.c.location.is_not(None)
 Index("ix_uploads_location", uploads.c.location, sqlite_where=_is_sealed, postgresql_where=_is_sealed)
+
+_has_owner = uploads.c.owner != text("''")
+Index("ix_uploads_owner", uploads.c.owner, sqlite_where=_has_owner, postgresql_where=_has_owner)
+
+# What the registry has given out: digests of secrets, and the public halves of keys.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("kind", _Bytewise, primary_key=True),
+    Column("key", _Bytewise, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Column("expires_at", _Number, index=True),
+    sqlite_with_rowid=False,
+)
 
 # What has to be looked at again, since it has lost something that kept it, or has never had it. Its number says when it
 # began to wait: it is given out once, so a later review has a higher one. Where transactions run side by side, that is

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence, Set
 
 from sqlalchemy.engine import Dialect
 
+from ferro_oci_server.backends.meta.credentials import CredentialMutations, credential_of
 from ferro_oci_server.backends.meta.database import Database, Transaction
 from ferro_oci_server.backends.meta.inspection import InspectionMutations
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
@@ -13,6 +14,8 @@ from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.reviews import ReviewMutations, upload_of
 from ferro_oci_server.backends.meta.statements import Statements
 from ferro_oci_server.backends.meta.usage_statements import UsageStatements
+from ferro_oci_server.core.access import TagGuard
+from ferro_oci_server.core.credentials import Credential, CredentialKind
 from ferro_oci_server.core.inspection import Finding, InspectedBlob, InspectedManifest, ScrubCount
 from ferro_oci_server.core.quota import Resource
 from ferro_oci_server.core.records import (
@@ -46,6 +49,7 @@ class SqlRegistryMeta:
         self._review_statements = ReviewStatements(dialect)
         self._reviews = ReviewMutations(self._review_statements)
         self._mutations = Mutations(self._statements, self._reviews, clock)
+        self._credentials = CredentialMutations(dialect)
         self._inspection = InspectionMutations(InspectionStatements(dialect), self._reviews, clock)
         self._usage_statements = UsageStatements(dialect)
 
@@ -83,10 +87,11 @@ class SqlRegistryMeta:
         *,
         allow_missing: bool = False,
         condition: Condition | None = None,
+        guard: TagGuard | None = None,
     ) -> None:
         """Record a manifest with its references, point the tags at it and index its subject: all or nothing."""
         await self._database.run(
-            self._mutations.put_manifest, name, manifest, tags, condition, allow_missing=allow_missing
+            self._mutations.put_manifest, name, manifest, tags, condition, guard, allow_missing=allow_missing
         )
 
     async def delete_manifest(self, name: RepositoryName, digest: Digest) -> bool:
@@ -269,9 +274,33 @@ class SqlRegistryMeta:
     async def _count(self, transaction: Transaction, name: RepositoryName, resource: Resource) -> int:
         return int((await transaction.one(self._usage_statements.of(resource), repository=name))[0])
 
-    async def count_uploads(self) -> int:
-        """How many sessions are open."""
-        return int((await self._database.one(self._statements.upload_count))[0])
+    async def count_uploads(self, owner: str | None = None) -> int:
+        """How many sessions are open, of everybody or of one owner."""
+        if owner is None:
+            return int((await self._database.one(self._statements.upload_count))[0])
+        return int((await self._database.one(self._statements.upload_count_of_owner, owner=owner))[0])
+
+    async def add_credential(self, credential: Credential) -> bool:
+        """Keep a credential; ``False`` where there is one of its kind and key, which stays as it is."""
+        return await self._database.run(self._credentials.add, credential)
+
+    async def get_credential(self, kind: CredentialKind, key: str) -> Credential | None:
+        """The credential, whether it has expired or not."""
+        row = await self._database.one(self._credentials.one, kind=kind, key=key)
+        return row and credential_of(kind, row)
+
+    async def list_credentials(self, kind: CredentialKind, after: str, limit: int) -> list[Credential]:
+        """Up to ``limit`` credentials of a kind whose keys sort behind ``after``."""
+        rows = await self._database.every(self._credentials.page, kind=kind, after=_plain(after), limit=limit)
+        return [credential_of(kind, row) for row in rows]
+
+    async def delete_credential(self, kind: CredentialKind, key: str) -> bool:
+        """Forget a credential; tell whether it was there."""
+        return await self._database.run(self._credentials.delete, kind, key)
+
+    async def expire_credentials(self, before: float) -> None:
+        """Forget what expired earlier than ``before``."""
+        await self._database.run(self._credentials.expire, before)
 
     async def check(self) -> None:
         """Read one row's worth of an index.

@@ -78,6 +78,7 @@ UPLOAD = (
     uploads.c.checksum,
     uploads.c.note,
     uploads.c.location,
+    uploads.c.owner,
 )
 """What makes up an upload session, besides its repository and its id."""
 
@@ -242,6 +243,9 @@ class Statements(Compiler):
         )
         self.upload = self.compile(select(*UPLOAD).where(_the_session))
         self.upload_count = self.compile(select(func.count()).select_from(uploads))
+        # Without the first condition an index that has none without an owner is not looked at.
+        of_owner = and_(uploads.c.owner != literal_column("''"), uploads.c.owner == text("owner"))
+        self.upload_count_of_owner = self.compile(select(func.count()).select_from(uploads).where(of_owner))
 
     def _prepare_manifests(self) -> None:
         linked = select(repository_blobs.c.digest).where(

@@ -14,6 +14,7 @@ from ferro_oci_server.core.ports import RegistryMeta
 from ferro_oci_server.oci.errors import ManifestBlobUnknown
 from ferro_oci_server.oci.reference import Tag
 from ferro_oci_server.testing.behaviour import behaviour, use
+from ferro_oci_server.testing.registry_meta.access import GuardTests, OwnerTests
 from ferro_oci_server.testing.registry_meta.blobs import BlobTests, UploadTests
 from ferro_oci_server.testing.registry_meta.lists import ReferrerTests, RepositoryListTests, TagListTests
 from ferro_oci_server.testing.registry_meta.manifests import DeleteTests, ManifestTests
@@ -99,11 +100,13 @@ class RegistryMetaSuite(
     DeleteTests,
     ReferenceTests,
     ConditionTests,
+    GuardTests,
     TagListTests,
     RepositoryListTests,
     ReferrerTests,
     BlobTests,
     UploadTests,
+    OwnerTests,
     ConcurrencyTests,
 ):
     """All behaviours; a subclass gives a fixture ``open_store``: an ``OpenMeta``."""

@@ -1,0 +1,55 @@
+"""Who is behind a proxy: only a proxy that is trusted is believed.
+
+Spec: the X-Forwarded headers, as nginx, Caddy and Traefik set them.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from ferro_oci_server.api.app import Receive, Scope, Send
+from ferro_oci_server.auth.gate import App
+from ferro_oci_server.config import Network
+
+__all__ = ["TrustedProxies"]
+
+
+class TrustedProxies:
+    """Stands above everything, and puts the client's address and scheme into the scope where a trusted proxy tells."""
+
+    def __init__(self, app: App, networks: Sequence[Network]) -> None:
+        self._app = app
+        self._networks = networks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand one scope on."""
+        client = scope.get("client")
+        if scope["type"] == "http" and client and self._trusts(client[0]):
+            scope = {**scope, **self._told(scope["headers"])}
+        await self._app(scope, receive, send)
+
+    def _told(self, headers: Sequence[tuple[bytes, bytes]]) -> dict[str, object]:
+        told: dict[str, object] = {}
+        chain = [part.strip() for key, value in headers if key == b"x-forwarded-for" for part in value.split(b",")]
+        # Each proxy adds the address that it sees, so what stands before the first that is not trusted is anybody's.
+        for part in reversed(chain):
+            address = part.decode("latin-1")
+            if not _is_address(address):
+                break
+            told["client"] = (address, 0)
+            if not self._trusts(address):
+                break
+        schemes = [value for key, value in headers if key == b"x-forwarded-proto"]
+        if schemes and schemes[-1].strip() in (b"http", b"https"):
+            told["scheme"] = schemes[-1].strip().decode("ascii")
+        return told
+
+    def _trusts(self, address: str) -> bool:
+        return _is_address(address) and any(ip_address(address) in network for network in self._networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
