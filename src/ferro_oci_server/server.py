@@ -10,14 +10,11 @@ import asyncio
 import logging
 import logging.config
 import os
-import resource
 import shutil
-import signal
-import socket
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from ipaddress import ip_address
@@ -30,7 +27,7 @@ from granian.log import LogLevels
 from granian.server import Server
 
 from ferro_oci_server.api.access_log import AccessLog
-from ferro_oci_server.api.app import Receive, Scope, Send, router
+from ferro_oci_server.api.app import router
 from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
@@ -48,8 +45,9 @@ from ferro_oci_server.core.ports import BlobStore, RegistryMeta
 from ferro_oci_server.core.quota import Quota
 from ferro_oci_server.core.scrubber import Scrub
 from ferro_oci_server.core.state import AppState
-from ferro_oci_server.silence import Silence, open_sockets
+from ferro_oci_server.silence import Silence
 from ferro_oci_server.tls import CertificateWatch, check_tls, tls_options
+from ferro_oci_server.worker import Worker, allow_most_files, bind_children
 
 __all__ = ["build_app", "limits_of", "open_state", "quota_of", "serve"]
 
@@ -154,6 +152,7 @@ def serve(config: Config) -> None:
             respawn_failed_workers=True,
             **tls_options(config),
         )
+        bind_children()
         with CertificateWatch(config, server.signal_handler_reload):
             server.serve(target_loader=partial(_load, shared), wrap_loader=False)
 
@@ -168,60 +167,16 @@ def quota_of(config: Config) -> Quota:
     return Quota(**{limit.name: getattr(config, limit.name) for limit in fields(Quota)})
 
 
-def _load(config: Config) -> "_Worker":
+def _load(config: Config) -> Worker:
     """Build the application in a worker that was just forked."""
-    # Until the server listens for them, signals would go to a copy of the parent's handlers, which nobody looks at: the
-    # worker would miss the end, and be waited for in vain.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    # Many systems give a process 1024 open files and let it have more: connections and blobs need one each.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_most_files()
     # At the level of its lines, like any other log.
     is_logged = config.access_log and config.log_level in ("debug", "info")
     access_log = AccessLog(sys.stderr.fileno()) if is_logged else None
     app = build_app(config, [access_log] if access_log else [])
     if config.tls_cert is not None:
         app = Silence(app, config.listen.port, config.header_seconds)
-    return _Worker(app, config.response_idle_seconds, access_log)
-
-
-class _Worker:
-    """An application with its access log, and a deadline that its server does not have.
-
-    What the server has taken over to send, it keeps until it is taken off its hands: a connection whose peer is there
-    and does not read would last for ever. The system can end it, if it is told to; the listening socket hands that
-    on to its connections.
-    """
-
-    def __init__(self, app: App, idle_seconds: int, access_log: AccessLog | None) -> None:
-        self._app = app
-        self._access_log = access_log
-        self._idle_milliseconds = idle_seconds * 1000
-        self._is_told = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The server opens its socket behind the start of the application's lifespan.
-        if not self._is_told and scope["type"] == "http":
-            self._is_told = True
-            self._tell_system()
-        await self._app(scope, receive, self._flushing(send) if scope["type"] == "lifespan" else send)
-
-    def _flushing(self, send: Send) -> Send:
-        """``send``, but nothing is left in the access log when it says that all is over."""
-
-        async def flush_and_send(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "lifespan.shutdown.complete" and self._access_log is not None:
-                await self._access_log.close()
-            await send(message)
-
-        return flush_and_send
-
-    def _tell_system(self) -> None:
-        for handle in open_sockets():
-            # Some are no such sockets, and refuse.
-            with suppress(OSError):
-                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_milliseconds)
+    return Worker(app, config.response_idle_seconds, access_log)
 
 
 async def _prepare(config: Config) -> None:

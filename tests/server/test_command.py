@@ -185,7 +185,7 @@ class _Started:
         self.popen, self.listen = popen, listen
 
     def kill(self) -> None:
-        # The workers first: without their parent they would go on serving.
+        # The workers first: those that lose their parent end in order.
         children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
         for pid in (*map(int, children), self.popen.pid):
             subprocess.run(["kill", "-9", str(pid)], check=True)
@@ -242,6 +242,30 @@ def test_a_worker_that_dies_is_replaced_while_the_other_serves(tmp_path: Path) -
             with suppress(OSError):
                 assert registry.request("GET", "/v2/").status == 200
         assert registry.request("GET", "/v2/").status == 200
+
+
+@pytest.mark.parametrize("milliseconds", range(5))
+def test_a_worker_that_has_just_been_forked_hears_that_it_is_to_end(tmp_path: Path, milliseconds: int) -> None:
+    with serve(Setup(tmp_path / "storage", workers=2), tmp_path / "log") as registry:
+        before = set(_children(registry.process.pid))
+        os.kill(min(before), signal.SIGKILL)
+        while not set(_children(registry.process.pid)) - before:
+            pass
+        time.sleep(milliseconds / 1000)
+        started = time.monotonic()
+    # One that does not hear is killed half a minute later.
+    assert time.monotonic() - started < 20
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    process = _start(Setup(tmp_path / "storage", workers=2))
+    workers = _children(process.popen.pid)
+    process.popen.kill()
+    process.popen.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker lives on, and holds the port"
+        time.sleep(0.01)
 
 
 def _children(pid: int) -> list[int]:
