@@ -40,9 +40,11 @@ def reset_peak(pid: int) -> None:
 def peak_bytes(pid: int) -> int:
     """The most memory that each held since it began, or since ``reset_peak``, added up.
 
-    What processes share counts for each of them, so it is too much rather than too little.
+    What they share now, as a worker does with the process that it was forked from, counts once.
     """
-    return sum(_kibibytes(tree(pid), "status", "VmHWM")) * _KIBIBYTE
+    members = tree(pid)
+    shared = sum(_kibibytes(members, "smaps_rollup", "Rss")) - sum(_kibibytes(members, "smaps_rollup", "Pss"))
+    return (sum(_kibibytes(members, "status", "VmHWM")) - shared) * _KIBIBYTE
 
 
 def proportional_bytes(pid: int) -> int:

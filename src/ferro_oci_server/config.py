@@ -306,6 +306,11 @@ class Config:
         """Whether a registry is kept anywhere but in memory."""
         return self.storage_dir is not None or self.database_url is not None
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether clients must log in."""
+        return self.htpasswd is not None or self.policy is not None
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, str], source: Callable[[str], str] = str) -> Self:
         """Read settings from their texts, by name; ``source`` says how a wrong one is called in the report.

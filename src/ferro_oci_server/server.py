@@ -31,9 +31,9 @@ from ferro_oci_server.api.app import router
 from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.probes import probe_routes
-from ferro_oci_server.auth.assembly import check, guarded, is_guarded
 from ferro_oci_server.auth.audit import AUDIT
 from ferro_oci_server.auth.gate import App
+from ferro_oci_server.auth.proxies import TrustedProxies
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
@@ -55,7 +55,7 @@ _MEBIBYTE = 1024 * 1024
 
 # What the server reads of a connection at once, and hands over as a piece of a body. Each of a hundred uploads holds
 # some of them: with the library's own 400 KiB they hold 40 MB more, and are no faster.
-_BUFFER = 256 * 1024
+_BUFFER = 128 * 1024
 
 # Where a folder is memory, so that several workers can share what one would keep in its own.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
@@ -120,7 +120,13 @@ def build_app(config: Config, observers: Iterable[Observer] = ()) -> App:
         from ferro_oci_server.api.metrics import metrics_routes  # noqa: PLC0415
 
         app = app.merge(metrics_routes())
-    return guarded(app, state, config, limits, app.observers)
+    guarded: App = app
+    if config.is_guarded:
+        # Libraries for keys and tokens are for those who use them.
+        from ferro_oci_server.auth.assembly import gate  # noqa: PLC0415
+
+        guarded = gate(app, state, config, limits, app.observers)
+    return TrustedProxies(guarded, config.trusted_proxies) if config.trusted_proxies else guarded
 
 
 def serve(config: Config) -> None:
@@ -130,7 +136,10 @@ def serve(config: Config) -> None:
         ConfigError: a file that the settings name makes no sense; nothing was served.
         StoreError: the storage cannot be opened; nothing was served.
     """
-    check(config)
+    if config.is_guarded:
+        from ferro_oci_server.auth.assembly import check  # noqa: PLC0415
+
+        check(config)
     check_tls(config)
     logging.config.dictConfig(_logging(config))
     with _shared_folders(config) as shared:
@@ -212,7 +221,7 @@ def _warn(config: Config) -> None:
         _log.warning("FERRO_OCI_STORAGE_DIR is not set: everything is kept in memory, and lost at the end")
     if _is_loopback(config.listen.host):
         return
-    if not is_guarded(config):
+    if not config.is_guarded:
         _log.warning(
             "EVERYBODY MAY PULL, PUSH AND DELETE EVERYTHING: others can reach this address, and nobody must "
             "log in; set FERRO_OCI_HTPASSWD or FERRO_OCI_POLICY"

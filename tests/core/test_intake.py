@@ -1,6 +1,7 @@
 """The way of a body into a store: gathered, counted and hashed."""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -49,6 +50,18 @@ async def test_all_bytes_arrive_in_order_and_hashed(sizes: list[int]) -> None:
 
 async def test_small_pieces_are_gathered() -> None:
     assert [len(batch) for batch in await taken(intake_of([1000] * 1000))][:-1] == [263_000] * 3
+
+
+async def test_the_more_bodies_there_are_the_less_is_gathered_of_each() -> None:
+    hashing = Hashing()
+    sizes = []
+    with ExitStack() as bodies:
+        for _ in range(100):
+            bodies.enter_context(hashing.body())
+            sizes.append(hashing.batch)
+        assert (sizes[0], sizes[-1]) == (256 * 1024, 64 * 1024)
+        assert sizes == sorted(sizes, reverse=True)
+    assert hashing.batch == sizes[0]
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [0, 0]], ids=str)

@@ -11,14 +11,13 @@ from ferro_oci_server.auth.audit import AuditLog
 from ferro_oci_server.auth.authenticators import Authenticator
 from ferro_oci_server.auth.brakes import Brakes
 from ferro_oci_server.auth.challenge import Challenge
-from ferro_oci_server.auth.gate import App, Gate
+from ferro_oci_server.auth.gate import Gate
 from ferro_oci_server.auth.htpasswd import Htpasswd
 from ferro_oci_server.auth.issuers import Issuers
 from ferro_oci_server.auth.patterns import Pattern
 from ferro_oci_server.auth.policy import Policy, Rule, RulePolicy, Who
 from ferro_oci_server.auth.policy_file import Document, PolicyFile
 from ferro_oci_server.auth.principals import Action
-from ferro_oci_server.auth.proxies import TrustedProxies
 from ferro_oci_server.auth.token_routes import token_routes
 from ferro_oci_server.auth.tokens import TokenService
 from ferro_oci_server.auth.watching import FileProblem
@@ -26,18 +25,13 @@ from ferro_oci_server.backends.meta.memory_credentials import InMemoryCredential
 from ferro_oci_server.config import PREFIX, Config, ConfigError
 from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 
-__all__ = ["EVERYBODY_WHO_LOGS_IN", "check", "guarded", "is_guarded", "policy_of"]
+__all__ = ["EVERYBODY_WHO_LOGS_IN", "check", "gate", "policy_of"]
 
 _ALL = Rule(
     f"everybody who logs in ({PREFIX}POLICY is not set)", (Who("authenticated"),), frozenset(Action), (Pattern("*"),)
 )
 EVERYBODY_WHO_LOGS_IN = RulePolicy([_ALL])
 """What is allowed where no policy is named: a user may do everything, and nobody else anything."""
-
-
-def is_guarded(config: Config) -> bool:
-    """Whether clients must log in."""
-    return config.htpasswd is not None or config.policy is not None
 
 
 def check(config: Config) -> None:
@@ -57,26 +51,12 @@ def check(config: Config) -> None:
         raise ConfigError(problems)
 
 
-def guarded(app: Router, state: AppState, config: Config, limits: Limits, observers: Iterable[Observer] = ()) -> App:
-    """The application behind what the settings ask for: a gate, or nothing; and before it, trusted proxies.
+def gate(app: Router, state: AppState, config: Config, limits: Limits, observers: Iterable[Observer] = ()) -> Gate:
+    """What stands above the application of settings that let clients log in.
 
     Raises:
         FileProblem: a file cannot be read, or makes no sense.
     """
-    guarded = _gate(app, state, config, limits, observers) if is_guarded(config) else app
-    return TrustedProxies(guarded, config.trusted_proxies) if config.trusted_proxies else guarded
-
-
-def policy_of(config: Config, on_change: Callable[[Document], None] | None = None) -> Policy:
-    """The policy that the settings name.
-
-    Raises:
-        FileProblem: its file cannot be read, or makes no sense.
-    """
-    return EVERYBODY_WHO_LOGS_IN if config.policy is None else PolicyFile(config.policy, on_change)
-
-
-def _gate(app: Router, state: AppState, config: Config, limits: Limits, observers: Iterable[Observer]) -> Gate:
     brakes = Brakes(
         failed_logins_per_minute=config.failed_logins_per_minute,
         requests_per_minute=config.requests_per_minute,
@@ -109,3 +89,12 @@ def _gate(app: Router, state: AppState, config: Config, limits: Limits, observer
         limits=limits,
         count_uploads=state.count_uploads,
     )
+
+
+def policy_of(config: Config, on_change: Callable[[Document], None] | None = None) -> Policy:
+    """The policy that the settings name.
+
+    Raises:
+        FileProblem: its file cannot be read, or makes no sense.
+    """
+    return EVERYBODY_WHO_LOGS_IN if config.policy is None else PolicyFile(config.policy, on_change)

@@ -6,8 +6,9 @@ up, and however many bodies arrive at once, what hashing takes of the machine is
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import ParamSpec, Protocol, TypeVar
 
 from ferro_oci_server.core.fingerprint import Piece
@@ -20,6 +21,12 @@ T = TypeVar("T")
 # Hashing this much takes less time than the hop to a thread.
 _SMALL = 32 * 1024
 
+# Large enough that a hop to a thread (some 50 us) is small beside hashing it (140 us); what many bodies have at most
+# together, as long as each has a piece that is worth a hop.
+_MOST = 256 * 1024
+_TOGETHER = 4 * 1024 * 1024
+_LEAST = 64 * 1024
+
 
 class _Hasher(Protocol):
     def update(self, piece: Piece) -> None: ...
@@ -30,6 +37,21 @@ class Hashing:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing")
+        self._bodies = 0
+
+    @property
+    def batch(self) -> int:
+        """How many bytes of a body to hash at once: the fewer, the more bodies there are."""
+        return max(_LEAST, min(_MOST, _TOGETHER // (self._bodies or 1)))
+
+    @contextmanager
+    def body(self) -> Iterator[None]:
+        """Count a body that is being hashed, until the block ends."""
+        self._bodies += 1
+        try:
+            yield
+        finally:
+            self._bodies -= 1
 
     def update(self, hasher: _Hasher, piece: Piece) -> asyncio.Future[None] | None:
         """Hash a piece: at once where it is small, else in a thread, which must have ended before the next begins."""

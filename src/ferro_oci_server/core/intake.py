@@ -4,7 +4,7 @@
                                         +--------------------> store
 
 While one batch is hashed in one thread and written by the store in another, the next is gathered. So an upload holds
-about three batches in memory, whatever its size.
+about three batches in memory, whatever its size, and smaller ones when there are many uploads.
 """
 
 import sys
@@ -16,10 +16,6 @@ from ferro_oci_server.oci.errors import SizeInvalid
 from ferro_oci_server.oci.ranges import ContentRange
 
 __all__ = ["ClientVanished", "Intake", "Room"]
-
-# Large enough that a hop to a thread (some 50 us) is small beside hashing it (140 us), and small enough for hundreds
-# of uploads at once.
-_BATCH = 256 * 1024
 
 # Pieces may be single bytes, and as objects they are much larger than that.
 _MAX_PIECES = 512
@@ -83,14 +79,15 @@ class Intake:
             SizeInvalid: it has more or fewer bytes than its range.
         """
         batch, hashing = self._first, None
-        while batch is not None:
+        with self._hashing.body():
+            while batch is not None:
+                if hashing:
+                    await hashing
+                hashing = self._hashing.update(self.fingerprint, batch) if self.fingerprint else None
+                yield batch
+                batch = await anext(self._batches, None)
             if hashing:
                 await hashing
-            hashing = self._hashing.update(self.fingerprint, batch) if self.fingerprint else None
-            yield batch
-            batch = await anext(self._batches, None)
-        if hashing:
-            await hashing
         self._check_length()
 
     def finish(self) -> None:
@@ -112,7 +109,7 @@ class Intake:
                     self._most = await self._room(self._received)
                 gathered.append(piece)
                 size += len(piece)
-                if size >= _BATCH:
+                if size >= self._hashing.batch:
                     yield b"".join(gathered)
                     gathered, size = [], 0
                 elif len(gathered) == _MAX_PIECES:
