@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.bench import KINDS, QUICK, Bench, Scale, say
+from benchmarks.bench import NAMED, QUICK, Bench, Scale, say
 from benchmarks.load import Load
 from benchmarks.machine import facts
-from benchmarks.questions import blobs, clients, contention, images, lists, memory, reads, startup, writes
+from benchmarks.questions import blobs, clients, contention, images, lists, memory, reads, replicas, startup, writes
 from benchmarks.results import Results
 from benchmarks.stores import Stores
 
@@ -20,7 +20,8 @@ _FOLDER = _ROOT / "build" / "bench"
 _RESULTS = _ROOT / "docs" / "benchmarks"
 
 QUESTIONS: Mapping[str, Callable[[Bench], None]] = {
-    module.NAME: module.run for module in (reads, writes, images, lists, blobs, contention, startup, memory, clients)
+    module.NAME: module.run
+    for module in (reads, writes, images, lists, blobs, contention, startup, memory, clients, replicas)
 }
 
 
@@ -61,7 +62,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: a look, not a result")
     parser.add_argument("--only", type=_among(QUESTIONS), help=f"questions, with commas: {','.join(QUESTIONS)}")
-    names = [kind.name for kind in KINDS]
+    names = [named.name for named in NAMED]
     parser.add_argument("--subjects", type=_among(names), help=f"subjects, with commas: {','.join(names)}")
     parser.add_argument("--rounds", type=int, help="how many rounds of each (default: 3)")
     parser.add_argument("--output", type=Path, help="where to write (default: docs/benchmarks for a whole run)")

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 
 from benchmarks.bench import Scale
 from benchmarks.figures import Summary, quotients, summarize
-from benchmarks.questions import blobs, clients, contention, lists, memory, reads, startup, writes
+from benchmarks.questions import blobs, clients, contention, lists, memory, reads, replicas, startup, writes
+from benchmarks.questions.blobs import WAYS
 from benchmarks.results import Case, Results
+from benchmarks.subjects.shared import DISTRIBUTION_S3, PROXIED, REPLICA, REPLICAS
 
-__all__ = ["OURS", "Bar", "Verdict", "bars", "verdicts"]
+__all__ = ["OURS", "SHARED", "Bar", "Verdict", "bars", "shared_bars", "verdicts"]
 
 OURS = ("files", "files x2")
 """Those that are measured against the bars: durable, with one worker and with two."""
+
+SHARED = (REPLICA.name, REPLICAS.name)
+"""Likewise, of those that share their stores."""
 
 Measured = Callable[[Results, str], Sequence[float]]
 
@@ -46,10 +51,10 @@ class Verdict:
     met: bool
 
 
-def verdicts(bar: Bar, results: Results) -> dict[str, Verdict]:
+def verdicts(bar: Bar, results: Results, ours: Sequence[str] = OURS) -> dict[str, Verdict]:
     """A verdict for each of ours."""
     found = {}
-    for subject in OURS:
+    for subject in ours:
         summary = summarize(bar.measured(results, subject))
         found[subject] = Verdict(summary, summary is not None and bar.is_met(summary.median))
     return found
@@ -63,6 +68,15 @@ def bars(scale: Scale, held: int) -> Iterator[Bar]:
     yield from _machine(scale, held)
     yield from _clients(scale)
     yield from _contention()
+
+
+def shared_bars(scale: Scale) -> Iterator[Bar]:
+    """Those of registries that share PostgreSQL and an S3 server."""
+    get = replicas.get(scale.small)
+    yield _least(get, DISTRIBUTION_S3.name, 2)
+    yield _least(replicas.get_limited(scale.small), PROXIED.name, 1.8)
+    for way in WAYS:
+        yield _least(replicas.push(scale.blob, way), DISTRIBUTION_S3.name, 1.3)
 
 
 def _than(ours: Case, theirs: Case, by: str | None = None) -> Measured:

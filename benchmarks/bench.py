@@ -12,14 +12,15 @@ from typing import Any
 from benchmarks.load import Load, LoadFailed, Outcome
 from benchmarks.results import Case, Results, Sample
 from benchmarks.stores import Stores
-from benchmarks.subjects import Holdings, Kind, Subject
+from benchmarks.subjects import Holdings, Kind, Named, Subject
 from benchmarks.subjects.distribution import Distribution
 from benchmarks.subjects.nginx import Nginx
 from benchmarks.subjects.ours import Ours
 from benchmarks.subjects.seed import Seed
+from benchmarks.subjects.shared import SHARED
 from support.process import CommandFailed
 
-__all__ = ["KINDS", "QUICK", "Bench", "Measure", "Scale", "say", "turned"]
+__all__ = ["KINDS", "NAMED", "QUICK", "Bench", "Measure", "Scale", "say", "turned"]
 
 FILES = Ours("files", "ours, SQLite and files, one worker", "ours")
 FILES_2 = Ours("files x2", "ours, SQLite and files, two workers", "ours", 2)
@@ -27,6 +28,7 @@ MEMORY = Ours("memory", "ours, in memory, one worker", "")
 MEMORY_2 = Ours("memory x2", "ours, SQLite and files in /dev/shm, two workers", "", 2)
 
 KINDS: Sequence[Kind] = (FILES, FILES_2, MEMORY, MEMORY_2, Distribution(), Seed(), Nginx())
+NAMED: Sequence[Named] = (*KINDS, *SHARED)
 
 _MEBIBYTE = 1024 * 1024
 
@@ -92,7 +94,11 @@ class Bench:
 
     def kinds(self, *names: str) -> list[Kind]:
         """Those of the named kinds that take part in this run."""
-        return [kind for kind in KINDS if kind.name in names and (self._wanted is None or kind.name in self._wanted)]
+        return [kind for kind in KINDS if kind.name in names and self.wants(kind)]
+
+    def wants(self, named: Named) -> bool:
+        """Whether it takes part in this run."""
+        return self._wanted is None or named.name in self._wanted
 
     def salt(self) -> int:
         """Another number each time, so that what is made from it was never pushed before."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.bars import OURS, bars, verdicts
-from benchmarks.bench import KINDS, Scale
+from benchmarks.bars import OURS, SHARED, Bar, bars, shared_bars, verdicts
+from benchmarks.bench import NAMED, Scale
 from benchmarks.charts import chart
 from benchmarks.figures import Summary, quotients, summarize
 from benchmarks.results import Case, Results
@@ -21,6 +21,7 @@ _TITLES = {
     "memory": "Memory",
     "startup": "Starting",
     "contention": "Reading while others push",
+    "replicas": "Many machines' stores: PostgreSQL and S3",
 }
 _RATIOS = tuple((ours, other) for ours in OURS for other in ("distribution", "seed", "nginx"))
 _NOTES = """\
@@ -61,7 +62,12 @@ def markdown(results: Results, scale: Scale, charts: dict[str, str]) -> Iterator
     yield from _facts(results)
     yield from _NOTES.splitlines()
     yield ""
-    yield from _bars(results, scale)
+    yield "## Bars"
+    yield ""
+    yield "A ratio is ours to theirs. `files` has one worker, `files x2` two; both sync all that they acknowledge."
+    yield ""
+    yield from _bars(results, OURS, bars(scale, int(results.facts.get("size of uploads held", scale.held))))
+    yield from _bars(results, SHARED, shared_bars(scale))
     for question, title in _TITLES.items():
         cases = results.of(question)
         if cases:
@@ -78,20 +84,16 @@ def _facts(results: Results) -> Iterator[str]:
     for name, value in results.facts.items():
         if name != "scale":
             yield f"| {name} | {value} |"
-    for kind in KINDS:
-        yield f"| `{kind.name}` | {kind.title} |"
+    for named in NAMED:
+        yield f"| `{named.name}` | {named.title} |"
     yield ""
 
 
-def _bars(results: Results, scale: Scale) -> Iterator[str]:
-    yield "## Bars"
-    yield ""
-    yield "A ratio is ours to theirs. `files` has one worker, `files x2` two; both sync all that they acknowledge."
-    yield ""
-    yield f"| | demanded | {' | '.join(OURS)} | |"
-    yield f"|---|---|{'---|' * len(OURS)}---|"
-    for bar in bars(scale, int(results.facts.get("size of uploads held", scale.held))):
-        found = verdicts(bar, results)
+def _bars(results: Results, ours: Sequence[str], these: Iterator[Bar]) -> Iterator[str]:
+    yield f"| | demanded | {' | '.join(ours)} | |"
+    yield f"|---|---|{'---|' * len(ours)}---|"
+    for bar in these:
+        found = verdicts(bar, results, ours)
         cells = [_cell(verdict.measured, bar.unit) for verdict in found.values()]
         measured = [verdict for verdict in found.values() if verdict.measured is not None]
         if not measured:
@@ -109,7 +111,7 @@ def _bars(results: Results, scale: Scale) -> Iterator[str]:
 def _question(results: Results, cases: Sequence[Case], title: str) -> Iterator[str]:
     yield f"## {title}"
     yield ""
-    order = [kind.name for kind in KINDS]
+    order = [named.name for named in NAMED]
     subjects = sorted(results.subjects(cases), key=lambda name: order.index(name) if name in order else len(order))
     yield from _ratios(results, cases, subjects)
     yield f"| | | {' | '.join(f'`{subject}`' for subject in subjects)} |"

@@ -50,7 +50,8 @@ class Stores:
                 shutil.copytree(self.prepared(kind, holdings), storage)
             with running(kind, storage, self._log()) as subject:
                 if holdings is not None and not kind.store:
-                    self._push(subject, holdings)
+                    push_blobs(subject.address)
+                    self.push_tags(subject, holdings.tags)
                 yield subject
 
     @contextmanager
@@ -86,9 +87,9 @@ class Stores:
             print(f"  made a store of {kind.store} with {holdings.tags:,} tags in {took:.0f} s", file=sys.stderr)
         return final
 
-    def _push(self, subject: Subject, holdings: Holdings) -> None:
-        push_blobs(subject.address)
-        if holdings.tags:
+    def push_tags(self, subject: Subject, tags: int) -> None:
+        """Push so many manifests, each with a tag; the blobs that they refer to are there."""
+        if tags:
             job = {
                 "address": subject.address,
                 "method": "PUT",
@@ -96,7 +97,7 @@ class Stores:
                 "fields": {"Content-Type": content.MANIFEST_TYPE},
                 "body": content.template("tags"),
                 "sequence": True,
-                "limit": holdings.tags,
+                "limit": tags,
                 "connections": 16,
                 "seconds": 300,
                 "expect": [201],

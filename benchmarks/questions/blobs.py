@@ -11,7 +11,7 @@ from benchmarks.large import LargeBlob
 from benchmarks.results import Case, Sample
 from benchmarks.subjects import Subject
 
-__all__ = ["LIMIT", "MANY_PULLS", "NAME", "cpu_of_pull", "cpu_of_push", "pull", "push", "run"]
+__all__ = ["LIMIT", "MANY_PULLS", "NAME", "WAYS", "cpu_of_pull", "cpu_of_push", "pull", "push", "run"]
 
 NAME = "blobs"
 LIMIT = "SHA-256 on one core"
@@ -19,7 +19,7 @@ LIMIT = "SHA-256 on one core"
 MANY_PULLS = 32
 _MANY_PUSHES = 8
 
-_WAYS = {"patch": "one streaming PATCH", "put": "one PUT"}
+WAYS = {"patch": "one streaming PATCH", "put": "one PUT"}
 _PIECE = 1024 * 1024
 # Not 64 KiB: with the head it is a little more than a segment of the loopback, whose end some servers hold back until a
 # timer of the system goes off. No other network is like that.
@@ -28,7 +28,7 @@ _SPAN = 32 * 1024
 
 def push(size: int, way: str, parallel: int = 1) -> Case:
     """A large blob, or some at once."""
-    return Case(NAME, f"push of {_name(size)}", "MB/s", _WAYS[way], parallel, "at once")
+    return Case(NAME, f"push of {_name(size)}", "MB/s", WAYS[way], parallel, "at once")
 
 
 def pull(size: int, parallel: int = 1) -> Case:
@@ -39,7 +39,7 @@ def pull(size: int, parallel: int = 1) -> Case:
 def cpu_of_push(size: int, way: str, parallel: int = 1) -> Case:
     """What the server uses for it."""
     title = f"processor time, push of {_name(size)}"
-    return Case(NAME, title, "s/GiB", _WAYS[way], parallel, "at once", lower_is_better=True)
+    return Case(NAME, title, "s/GiB", WAYS[way], parallel, "at once", lower_is_better=True)
 
 
 def cpu_of_pull(size: int, parallel: int = 1) -> Case:
@@ -54,7 +54,7 @@ def _name(size: int) -> str:
 
 def run(bench: Bench) -> None:
     """Pushes, which leave nothing behind, and then pulls."""
-    for way in _WAYS:
+    for way in WAYS:
         _push_alone(bench, way)
         _push_many(bench, way)
     _pulls(bench)

@@ -11,7 +11,7 @@ from typing import Protocol
 from benchmarks import processes
 from support.process import daemon, free_port
 
-__all__ = ["Holdings", "Kind", "Subject", "answers", "environment_of", "running"]
+__all__ = ["Holdings", "Kind", "Named", "Subject", "answers", "environment_of", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Holdings:
     """Whether it has as many repositories, and as many referrers of one manifest, too."""
 
 
-class Kind(Protocol):
-    """A way to serve."""
+class Named(Protocol):
+    """What is measured, whoever starts it."""
 
     @property
     def name(self) -> str:
@@ -36,6 +36,10 @@ class Kind(Protocol):
     def title(self) -> str:
         """What it is, for those who read the report."""
         ...
+
+
+class Kind(Named, Protocol):
+    """A way to serve a folder."""
 
     @property
     def store(self) -> str:
@@ -67,7 +71,7 @@ class Kind(Protocol):
 class Subject:
     """A server that runs."""
 
-    kind: Kind
+    kind: Named
     address: str
     pid: int
     storage: Path
