@@ -1,16 +1,19 @@
-"""How long a transfer takes, and what it holds in memory: ``python -m transfer.measuring FOLDER [IMAGES] [LAYER_KIB]``.
+"""How long a transfer takes, and what it holds in memory: ``python -m transfer.measuring --help``.
 
 It fills a registry, copies it by the command, is killed three times on the way, passes over it again, and verifies the
-copy. FOLDER should be on the disk that is asked about, and is left to whoever has named it.
+copy. The folder should be on the disk that is asked about, and is left to whoever has named it.
 """
 
+import argparse
 import asyncio
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
@@ -20,11 +23,12 @@ from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Tag
 from ferro_oci_server.testing.images import image
+from support.object_store import CREDENTIALS, s3_server
+from support.postgres import postgres_server
 
 COMMAND = Path(sys.executable).with_name("ferro-oci-server")
 REPOSITORIES = 100
 AT_A_TIME = 16
-KILLS_AFTER = (3.0, 5.0, 8.0)
 
 
 async def fill(storage: Path, images: int, layer: int) -> None:
@@ -33,9 +37,9 @@ async def fill(storage: Path, images: int, layer: int) -> None:
     room = asyncio.Semaphore(AT_A_TIME)
 
     async def push(number: int) -> None:
-        chance = random.Random(number)
-        made = image(chance.randbytes(layer), chance.randbytes(layer), config=b'{"number": %d}' % number)
         async with room:
+            chance = random.Random(number)
+            made = image(chance.randbytes(layer), chance.randbytes(layer), config=b'{"number": %d}' % number)
             for name in {f"team/app-{number % REPOSITORIES}", f"copy/app-{number % 2 * number % REPOSITORIES}"}:
                 for blob in made.blobs:
                     digest = Digest.of(blob)
@@ -86,23 +90,60 @@ def killed(seconds: float, *arguments: str | Path) -> None:
         print(f"== killed after {seconds} s", flush=True)
 
 
-def main(folder: Path, images: int = 10_000, layer_kib: int = 128) -> None:
-    """Measure."""
-    old, new, again = folder / "old", folder / "new", folder / "again"
-    if not old.exists():
-        old.mkdir(parents=True)
-        before = time.monotonic()
-        asyncio.run(fill(old, images, layer_kib * 1024))
-        print(f"== filled in {time.monotonic() - before:.1f} s", flush=True)
+@contextmanager
+def shared_stores(folder: Path) -> Iterator[Path]:
+    """PostgreSQL and an S3 server, and the file of settings that names them."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o711)
+    os.environ.update(CREDENTIALS)
+    with postgres_server(folder / "postgres") as postgres, s3_server(folder / "s3") as s3:
+        postgres.make_registry()
+        settings = folder / "settings.toml"
+        text = f'database_url = "{postgres.url("registry")}"\nstorage_url = "{s3.url("registry")}"\n'
+        settings.write_text(text, encoding="utf-8")
+        yield settings
+
+
+def measure_passes(old: Path, new: Path) -> None:
+    """What each pass takes when nothing happens."""
     timed("first pass", "transfer", "--from", old, "--to", new)
     timed("second pass", "transfer", "--from", old, "--to", new)
     timed("last pass", "transfer", "--from", old, "--to", new, "--exact")
     timed("verify", "verify", "--storage-dir", new)
-    for seconds in KILLS_AFTER:
-        killed(seconds, "transfer", "--from", old, "--to", again)
-    timed("the pass after the kills", "transfer", "--from", old, "--to", again)
-    timed("verify", "verify", "--storage-dir", again)
+
+
+def measure_kills(old: Path, new: Path, kills: Sequence[float], verify: Sequence[str]) -> None:
+    """What is left to do after passes that were killed."""
+    for seconds in kills:
+        killed(seconds, "transfer", "--from", old, "--to", new)
+    timed("the pass after the kills", "transfer", "--from", old, "--to", new)
+    timed("last pass", "transfer", "--from", old, "--to", new, "--exact")
+    timed("verify", "verify", *verify)
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(prog="python -m transfer.measuring", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=int, default=10_000, help="how many, each in one or two repositories")
+    parser.add_argument("--layer-kib", type=int, default=128, help="the size of each of their two layers")
+    parser.add_argument("--kill-after", type=float, nargs="*", default=[3.0, 5.0, 8.0], help="seconds")
+    parser.add_argument("--shared", action="store_true", help="copy to PostgreSQL and an S3 server, not to a folder")
+    options = parser.parse_args()
+    old = options.folder / "old"
+    if not old.exists():
+        old.mkdir(parents=True)
+        before = time.monotonic()
+        asyncio.run(fill(old, options.images, options.layer_kib * 1024))
+        print(f"== filled in {time.monotonic() - before:.1f} s", flush=True)
+    if options.shared:
+        with shared_stores(options.folder / "shared") as settings:
+            measure_kills(old, settings, options.kill_after, ("--config", str(settings)))
+        return
+    measure_passes(old, options.folder / "new")
+    again = options.folder / "again"
+    measure_kills(old, again, options.kill_after, ("--storage-dir", str(again)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main()
