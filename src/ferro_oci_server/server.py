@@ -35,7 +35,9 @@ from ferro_oci_server.auth.audit import AUDIT
 from ferro_oci_server.auth.gate import App
 from ferro_oci_server.auth.proxies import TrustedProxies
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
+from ferro_oci_server.backends.blob.folders import make_folder
 from ferro_oci_server.backends.blob.memory import InMemoryBlobStore
+from ferro_oci_server.backends.blob.threads import as_unavailable
 from ferro_oci_server.backends.meta.memory import InMemoryRegistryMeta
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
 from ferro_oci_server.backends.meta.sqlite_connection import DATABASE
@@ -104,7 +106,11 @@ def _open_meta(config: Config) -> RegistryMeta:
         from ferro_oci_server.backends.meta.postgres import PostgresRegistryMeta  # noqa: PLC0415
 
         return PostgresRegistryMeta(config.database_url, connections=config.database_connections)
-    return InMemoryRegistryMeta() if config.storage_dir is None else SqliteRegistryMeta(config.storage_dir / DATABASE)
+    if config.storage_dir is None:
+        return InMemoryRegistryMeta()
+    # Beside a bucket nobody else makes it.
+    as_unavailable(make_folder, config.storage_dir)
+    return SqliteRegistryMeta(config.storage_dir / DATABASE)
 
 
 def build_app(config: Config, observers: Iterable[Observer] = ()) -> App:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ferro_oci_server import PACKAGE_NAME
+from support.object_store import CREDENTIALS, S3Server
 from support.process import free_port
 from support.registry import Registry, Setup, serve
 
@@ -110,6 +111,13 @@ def test_storage_of_a_later_version_is_refused_and_left_alone(tmp_path: Path) ->
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr
     assert "ffff" in done.stderr
+
+
+def test_a_folder_beside_a_bucket_is_made(tmp_path: Path, running_s3: S3Server) -> None:
+    settings = {**CREDENTIALS, "FERRO_OCI_STORAGE_URL": running_s3.url()}
+    with serve(Setup(tmp_path / "new" / "storage", settings=settings), tmp_path / "log") as registry:
+        registry.push_blob("a/b", BLOB)
+    assert [path.name for path in (tmp_path / "new" / "storage").iterdir()] == ["registry.db"]
 
 
 def test_a_port_that_is_taken_is_an_error_and_not_silence() -> None:
