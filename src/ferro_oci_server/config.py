@@ -96,6 +96,14 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError("expected addresses and networks between commas, such as 10.0.0.0/8, or none") from None
 
 
+def _patterns(text: str) -> tuple[str, ...]:
+    """Read patterns between commas; ``none`` for nothing."""
+    patterns = () if text == "none" else tuple(part.strip() for part in text.split(","))
+    if not all(patterns):
+        raise ValueError("expected patterns between commas, such as docker/20.*, or none")
+    return patterns
+
+
 def _database_url(text: str) -> str:
     try:
         is_known = urlsplit(text).scheme in ("postgresql", "postgres")
@@ -194,6 +202,18 @@ class Config:
     database_connections: int = _setting(
         _number(1, 1000), "10", "Connections of each worker to the database of database_url."
     )
+    redirect_downloads: bool = _setting(
+        _switch,
+        "false",
+        "Whether downloads of blobs are answered by a link into the bucket of storage_url (307), which clients follow.",
+    )
+    redirect_except: tuple[str, ...] = _setting(
+        _patterns,
+        "none",
+        "Patterns of the User-Agent of clients for which downloads pass through here all the same, such as "
+        "containerd/1.*,*Helm*.",
+    )
+    redirect_seconds: int = _setting(_number(1, 3600), "60", "How long such a link may be followed.")
     missing_references: MissingReferences = _setting(
         MissingReferences.parse,
         "refuse",
@@ -332,6 +352,8 @@ class Config:
         if "storage_dir" not in read and ("database_url" in read) != ("storage_url" in read):
             one, other = ("database_url", "storage_url") if "database_url" in read else ("storage_url", "database_url")
             problems.append(f"{source(one)}: the rest needs a place, too: set storage_dir or {other}")
+        if read.get("redirect_downloads") and "storage_url" not in read:
+            problems.append(f"{source('redirect_downloads')}: only a bucket has links to its blobs: set storage_url")
         if problems:
             raise ConfigError(problems)
         return cls(**read)

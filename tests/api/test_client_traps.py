@@ -2,8 +2,8 @@
 
 Not here, because they are about what stands above this router or is not served yet:
     14 the half about tokens for a source that may not be read, 16 to 21 challenges, scopes, token endpoint, names of
-    accounts (authentication is middleware); 23, 24 redirects to an object store; 32 the half about immutable tags;
-    41 upstreams of a proxy.
+    accounts (authentication is middleware); 23, 24 redirects to an object store (``test_redirects.py``); 32 the half
+    about immutable tags; 41 upstreams of a proxy.
 """
 
 import json

@@ -109,6 +109,25 @@ def test_missing_references_are_allowed_everywhere_nowhere_or_by_pattern(text: s
     assert policy.allowed_in(RepositoryName(name)) is allowed
 
 
+@pytest.mark.parametrize(
+    ("text", "patterns"), [("none", ()), ("old/1.*", ("old/1.*",)), ("old/1.*, *Helm*", ("old/1.*", "*Helm*"))]
+)
+def test_patterns_of_clients_stand_between_commas(text: str, patterns: tuple[str, ...]) -> None:
+    assert Config.from_mapping({"redirect_except": text}).redirect_except == patterns
+
+
+@pytest.mark.parametrize("text", ["", "old/1.*,", ",x"])
+def test_a_pattern_that_is_empty_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="redirect_except"):
+        Config.from_mapping({"redirect_except": text})
+
+
+def test_downloads_are_redirected_to_a_bucket_only() -> None:
+    with pytest.raises(ConfigError, match="redirect_downloads: "):
+        Config.from_mapping({"redirect_downloads": "true", "storage_dir": "/somewhere"})
+    Config.from_mapping({"redirect_downloads": "false", "storage_dir": "/somewhere"})
+
+
 def test_the_readme_documents_every_setting_with_its_default() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What one application bears, in numbers. What a registry holds at most is its state's: ``core.quota``.
+"""What one application bears, and does for whom. What a registry holds at most is its state's: ``core.quota``.
 
 Limits of a request's head, which no client comes near, are constants of ``api.requests``. Of connections, and of heads
 that do not end, an ASGI application is never told: they are the server's.
@@ -41,3 +41,12 @@ class Limits:
 
     read_only: bool = False
     """Whether everything that changes something is refused."""
+
+    redirect_downloads: bool = False
+    """Whether a GET of a blob is answered by a link to it, where the store of blobs gives any."""
+
+    redirect_except: tuple[str, ...] = ()
+    """Patterns of the ``User-Agent`` of clients that are served here all the same; ``*`` stands for any characters."""
+
+    redirect_seconds: float = 60
+    """How long a link may be followed. It is asked for right before; reading may then take as long as it takes."""

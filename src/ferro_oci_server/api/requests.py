@@ -70,12 +70,12 @@ class Request:
     """One request. ``name`` and ``tail`` are what stands in the places of its path's pattern, undecoded."""
 
     __slots__ = (
-        "_limits",
         "_receive",
         "_repository",
         "_scope",
         "added",
         "headers",
+        "limits",
         "method",
         "name",
         "path",
@@ -88,7 +88,7 @@ class Request:
 
     def __init__(self, scope: Mapping[str, Any], receive: Any, limits: Limits) -> None:
         self._scope = scope
-        self._limits = limits
+        self.limits = limits
         self._receive = receive
         self.method: str = scope["method"]
         self.root = _root_of(scope)
@@ -114,7 +114,7 @@ class Request:
         request: Request | None = scope.get(REQUEST)
         if request is None or request._scope.get("root_path", "") != scope.get("root_path", ""):
             return cls(scope, receive, limits)
-        request._scope, request._receive, request._limits = scope, receive, limits
+        request._scope, request._receive, request.limits = scope, receive, limits
         return request
 
     def check(self) -> None:
@@ -377,7 +377,7 @@ class Request:
         Raises:
             ClientVanished: the client went away before it had sent it all, or stopped sending.
         """
-        pace, more = Pace(self._limits), True
+        pace, more = Pace(self.limits), True
         try:
             while more:
                 message = await pace.next(self._receive, self.received)

@@ -1,6 +1,7 @@
 """Responses: every header and every body that this registry sends is made here.
 
-Paths are relative, and made from validated parts only: no header of the request is ever echoed.
+Paths are relative, and made from validated parts only: no header of the request is ever echoed. The one place elsewhere
+that a client is sent to is what the store of blobs gave.
 """
 
 import json
@@ -32,6 +33,7 @@ __all__ = [
     "Response",
     "blob",
     "blob_created",
+    "blob_elsewhere",
     "blob_info",
     "catalog",
     "deleted",
@@ -142,6 +144,12 @@ def blob(digest: Digest, reader: BlobReader, byte_range: ByteRange | None) -> Re
     headers = _blob_headers(digest, byte_range.stop - byte_range.start)
     headers.append((b"content-range", byte_range.header(reader.size).encode("ascii")))
     return Response(206, headers, reader=reader, byte_range=byte_range)
+
+
+def blob_elsewhere(digest: Digest, url: str) -> Response:
+    """307 for a GET of a blob, or of a part of it, that a store answers. The link is for this client alone."""
+    headers = [_location(url), (b"docker-content-digest", digest.encode("ascii")), (b"cache-control", b"no-store")]
+    return _empty(307, headers)
 
 
 def blob_info(stored: Blob) -> Response:

@@ -25,6 +25,9 @@ _UNSEEN = frozenset({(routes.UPLOAD, "PATCH"), (routes.UPLOAD, "DELETE")})
 # Where the end of the path says what it is about. That of an upload is known to its client alone.
 _REFERRING = frozenset({routes.MANIFEST, routes.BLOB, routes.REFERRERS})
 
+# A download that was allowed, and is fetched from a store. A client that has the content (304) is given nothing.
+_ELSEWHERE = 307
+
 # What others may not be shown is not kept for them: by no cache that does not ask who they are.
 _PRIVATE = [(b"cache-control", b"private"), (b"vary", b"Authorization")]
 
@@ -100,7 +103,7 @@ class Passage:
             if isinstance(access, PrincipalAccess) and access.decided:
                 self.rule = access.decided
             self._write("denial", status, reason="refused while it was served")
-        elif status < 300:
+        elif status < 300 or status == _ELSEWHERE:
             kind = "pull" if self.request.method in _READING else "change"
             if kind == "change" and self._is_unseen(status):
                 return

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from ferro_oci_server.core.access import OPEN, Access
 from ferro_oci_server.core.integrity import CheckedReader, Integrity
-from ferro_oci_server.core.ports import BlobReader, BlobStore, RegistryMeta, StoreCorrupted
+from ferro_oci_server.core.ports import BlobReader, BlobStore, LinkedBlobs, RegistryMeta, StoreCorrupted
 from ferro_oci_server.core.quota import Quotas
 from ferro_oci_server.core.records import Blob
 from ferro_oci_server.oci.digest import Digest
@@ -23,6 +23,7 @@ class Blobs:
 
     def __init__(self, store: BlobStore, meta: RegistryMeta, integrity: Integrity, quotas: Quotas) -> None:
         self._store = store
+        self._links = store if isinstance(store, LinkedBlobs) else None
         self._meta = meta
         self._integrity = integrity
         self._quotas = quotas
@@ -75,6 +76,14 @@ class Blobs:
                 raise _unknown() from exc
             raise
         return begun
+
+    async def link(self, blob: Blob, seconds: float) -> str | None:
+        """Where a client gets a blob that ``stat`` has found, for so long; ``None`` where it must be read here.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked now.
+        """
+        return None if self._links is None else await self._links.url(blob.location, seconds)
 
     async def mount(
         self, name: RepositoryName, digest: Digest, source: RepositoryName | None, access: Access = OPEN

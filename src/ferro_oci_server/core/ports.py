@@ -204,7 +204,11 @@ class LinkedBlobs(Protocol):
         """Where whoever has the URL can read a blob, and any part of it, for some time; it is as good as a password.
 
         Returns:
-            ``None`` where there is none, and the blob must be read through this store.
+            ``None`` where there is none, and the blob must be read through this store: also one that is not there, or
+            not whole, which is for the reader to find.
+
+        Raises:
+            StoreUnavailable: it cannot be found out now.
         """
         ...
 

@@ -144,7 +144,17 @@ class ObjectBlobStore:
         upload, marker = parse_location(location), await self._marker(location)
         if upload is None or marker is None or not marker.is_object:
             return None
-        return await self._bucket.url(key_of(upload, marker.segments[0].name), seconds)
+        segment = marker.segments[0]
+        stat = await self._bucket.stat(key_of(upload, segment.name))
+        # Whoever reads it here finds out what became of it, and has it marked; whoever follows a link does not.
+        if stat is None or stat.size != segment.size:
+            return None
+        try:
+            return await self._bucket.url(stat.key, seconds)
+        except StoreUnavailable as exc:
+            # Reading needs fewer rights than signing, which with some credentials is a request of its own.
+            _log.warning("a link to a blob cannot be made", extra={"problem": str(exc)})
+            return None
 
     @asynccontextmanager
     async def claim(self, upload: UploadId) -> AsyncIterator["ObjectStagedUpload"]:
