@@ -1,7 +1,8 @@
 """Fixtures of the client tests, and the table client x operation that is printed after them.
 
 A test names its operation with `@pytest.mark.operation("push")`; its client is its file's name. What a client does
-not offer stands, with the reason, in its file's `NOT_OFFERED`. `test_coverage.py` checks that nothing is left out.
+not offer stands, with the reason, in its file's `NOT_OFFERED`. `test_table.py` checks that nothing is left out. Each
+test runs on every deployment that its operation is tested on.
 """
 
 import os
@@ -16,9 +17,10 @@ import pytest
 from support import images
 from support.images import Image
 from support.process import Client
-from support.registry import Registry, Setup, serve
+from support.registry import Registry
 from support.tools import clean_environment, require, version
 
+from .deployments import DEPLOYMENTS, Running
 from .recorder import Recording, record
 
 OPERATIONS = {
@@ -42,9 +44,9 @@ LARGE_MIB = int(os.environ.get("FERRO_INTEROP_LARGE_MIB", "1024"))
 
 @dataclass
 class Results:
-    """client -> operation -> worst outcome, and client -> version."""
+    """(client, deployment) -> operation -> worst outcome, and client -> version."""
 
-    outcomes: dict[str, dict[str, str]] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -56,12 +58,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RESULTS] = Results()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "deployment" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("operation")
+        operation = marker.args[0] if marker else None
+        names = [name for name, deployment in DEPLOYMENTS.items() if deployment.operations(operation)]
+        if "FERRO_INTEROP_COMMAND" in os.environ:
+            # Another registry has no replicas of ours.
+            names = ["files"]
+        metafunc.parametrize("deployment", names, indirect=True, scope="session")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     marker = item.get_closest_marker("operation")
     if marker is not None and (report.when == "call" or report.outcome != "passed"):
-        row = item.config.stash[RESULTS].outcomes.setdefault(client_of(item.path), {})
+        key = client_of(item.path), deployment_of(item)
+        row = item.config.stash[RESULTS].outcomes.setdefault(key, {})
         if row.get(marker.args[0]) != "FAIL":
             row[marker.args[0]] = {"passed": "ok", "failed": "FAIL", "skipped": "missing"}[report.outcome]
     return report
@@ -78,8 +92,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def table(results: Results) -> list[str]:
     rows = [["", *OPERATIONS]]
-    for client, outcomes in results.outcomes.items():
-        title = f"{client} {results.versions.get(client, '')}"
+    for client, deployment in sorted(results.outcomes):
+        outcomes = results.outcomes[client, deployment]
+        title = f"{client} {results.versions.get(client, '')}, {deployment}"
         rows.append([title, *(outcomes.get(operation, "-") for operation in OPERATIONS)])
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [" ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -89,18 +104,47 @@ def client_of(path: Path) -> str:
     return path.stem.removeprefix("test_")
 
 
+def deployment_of(item: pytest.Item) -> str:
+    assert isinstance(item, pytest.Function)
+    return str(item.callspec.params["deployment"])
+
+
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
     """A folder for what is too large for pytest to keep after the run."""
-    with tempfile.TemporaryDirectory(prefix="ferro-interop-", ignore_cleanup_errors=True) as folder:
+    # A short name: podman takes no folder for what runs whose path has more than 50 characters.
+    with tempfile.TemporaryDirectory(prefix="ferro-", ignore_cleanup_errors=True) as folder:
+        # PostgreSQL runs as another user, who must be able to come here.
+        Path(folder).chmod(0o711)
         yield Path(folder)
 
 
 @pytest.fixture(scope="session")
-def registry(workspace: Path) -> Iterator[Registry]:
-    """The registry as installed, with its files in a folder, for all tests: each uses repositories of its own."""
-    with serve(Setup(workspace / "registry", WORKERS), workspace / "registry.log") as running:
+def deployment(workspace: Path, request: pytest.FixtureRequest) -> str:
+    """The name of what the test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def running(workspace: Path, deployment: str) -> Iterator[Running]:
+    """The registry as installed, for all tests: each uses repositories of its own."""
+    with DEPLOYMENTS[deployment].run(workspace / "deployments" / deployment, WORKERS) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def registry(running: Running) -> Registry:
+    """The same, as clients know it."""
+    return running.registry
+
+
+@pytest.fixture(autouse=True)
+def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "running" not in request.fixturenames:
+        yield
+        return
+    with request.getfixturevalue("running").watched():
+        yield
 
 
 @pytest.fixture
@@ -118,8 +162,9 @@ def repository(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def home(workspace: Path, request: pytest.FixtureRequest) -> Path:
-    return workspace / client_of(request.path)
+def home(workspace: Path, deployment: str, request: pytest.FixtureRequest) -> Path:
+    """A folder for this client on this deployment: what it remembers of another one is none of its business."""
+    return workspace / deployment / client_of(request.path)
 
 
 @pytest.fixture(scope="module")
