@@ -1,4 +1,4 @@
-.PHONY: serve test check unit conformance interop faults collection-scale bench lock clean
+.PHONY: serve test check unit conformance interop deployment faults collection-scale bench lock clean
 
 serve: ## set up and run the registry (ARGS="--storage-dir DIR --listen ADDRESS:PORT")
 	@scripts/setup run
@@ -13,7 +13,7 @@ check: ## style, types, layers
 unit: ## the tests that need no registry clients
 	@scripts/setup dev
 	@scripts/install-clients strace nginx versitygw postgres
-	@.venv/bin/python -m pytest --ignore tests/interop
+	@.venv/bin/python -m pytest --ignore tests/interop --ignore tests/deployment
 
 conformance: ## the official conformance program, all versions and all ways to serve
 	@scripts/setup dev
@@ -22,6 +22,10 @@ conformance: ## the official conformance program, all versions and all ways to s
 interop: ## docker, containerd, podman, buildah, skopeo, crane, regctl, oras, helm and cosign
 	@scripts/setup dev
 	@scripts/interop
+
+deployment: ## what deploy/ has: lint it, build the image, run it confined, render the chart
+	@scripts/setup dev
+	@scripts/deployment
 
 faults: ## kill the server at every step, let requests meet, and print the matrix (ARGS="--kills 1600 --soak 20")
 	@scripts/setup dev
@@ -40,4 +44,4 @@ lock: ## pin the dependencies anew
 	@scripts/lock
 
 clean: ## remove what was built
-	@rm -rf .venv build dist
+	@rm -rf .venv .venv-deploy build dist

@@ -1,0 +1,44 @@
+"""Exit with 0 when the registry that the settings describe is ready; what the image's health check runs.
+
+It reads the file and the environment, as the command does. What only a flag says, it cannot know.
+"""
+
+import http.client
+import sys
+from ipaddress import ip_address
+
+from ferro_oci_server.config import Config
+
+SECONDS = 4.0
+"""Less than the health check itself has, so that it ends with a reason."""
+
+
+def _reachable(host: str) -> str:
+    """Where to ask a server that listens on ``host``: on every address it listens on loopback too."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
+
+
+def main() -> int:
+    listen = Config.load({}).listen
+    connection = http.client.HTTPConnection(_reachable(listen.host), listen.port, timeout=SECONDS)
+    try:
+        connection.request("GET", "/ready")
+        response = connection.getresponse()
+        print(f"{response.status} {response.read().decode(errors='replace').strip()}")
+    except (OSError, http.client.HTTPException) as exc:
+        print(f"no answer from {listen}: {exc}", file=sys.stderr)
+        return 1
+    else:
+        return 0 if response.status == 200 else 1
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
