@@ -4,6 +4,7 @@ It reads the file and the environment, as the command does. What only a flag say
 """
 
 import http.client
+import ssl
 import sys
 from ipaddress import ip_address
 
@@ -24,9 +25,20 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
+def _connection(config: Config) -> http.client.HTTPConnection:
+    host, port = _reachable(config.listen.host), config.listen.port
+    if config.tls_cert is None:
+        return http.client.HTTPConnection(host, port, timeout=SECONDS)
+    # It asks itself, and not by the name in its certificate.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
+
+
 def main() -> int:
-    listen = Config.load({}).listen
-    connection = http.client.HTTPConnection(_reachable(listen.host), listen.port, timeout=SECONDS)
+    config = Config.load({})
+    listen = config.listen
+    connection = _connection(config)
     try:
         connection.request("GET", "/ready")
         response = connection.getresponse()

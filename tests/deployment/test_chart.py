@@ -21,7 +21,11 @@ KUBERNETES = ("1.25", "1.37")
 # Kinds that are not Kubernetes' own: nothing here has their schemas.
 EXTENSIONS = {"HTTPRoute", "ServiceMonitor"}
 # Settings that the chart derives from other values.
-OWN_SETTINGS = {"listen", "storage_dir", "database_url", "storage_url", "shutdown_seconds"}
+# Those of TLS are none of a pod's: an ingress or a gateway has the certificates.
+OWN_SETTINGS = {
+    *("listen", "storage_dir", "database_url", "storage_url", "shutdown_seconds"),
+    *("tls_cert", "tls_key", "tls_client_ca"),
+}
 
 SCALE_OUT: Values = {
     "mode": "scale-out",
