@@ -1,5 +1,6 @@
 """What a worker process is told of its system: when to end, how many files it may open, whom it need not wait for."""
 
+import asyncio
 import ctypes
 import os
 import resource
@@ -19,6 +20,9 @@ __all__ = ["Worker", "allow_most_files", "bind_children"]
 
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
+# Longer than the loop takes to pause once the application has started: milliseconds.
+_PAUSE_SECONDS = 0.1
+
 # prctl(2): the signal that a process gets when the thread that forked it ends.
 _PR_SET_PDEATHSIG = 1
 
@@ -26,8 +30,9 @@ _PR_SET_PDEATHSIG = 1
 def bind_children() -> None:
     """Bind the processes that this one forks from now on: they hear at once when they are to end, and end with it.
 
-    Before a child listens to signals itself, they would go to a copy of its parent's handlers, which nobody looks at:
-    it would miss the end, and be waited for in vain. And when the parent is killed there is nobody to end its children,
+    Before a child listens to signals itself, they would go to a copy of its parent's handlers, which nobody looks at,
+    and later to a loop that pauses between its start and its service: it would miss the end, and be waited for in vain.
+    So they wait until ``Worker`` lets them come. And when the parent is killed there is nobody to end its children,
     which would hold the port.
     """
     parent = os.getpid()
@@ -36,13 +41,16 @@ def bind_children() -> None:
         for number in _ENDS:
             signal.signal(number, signal.SIG_DFL)
         _end_with(parent)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 
     os.register_at_fork(
         before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _ENDS),
-        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDS),
+        after_in_parent=_let_signals_come,
         after_in_child=begin,
     )
+
+
+def _let_signals_come() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 
 
 def _end_with(parent: int) -> None:
@@ -79,17 +87,19 @@ class Worker:
         if not self._is_told and scope["type"] == "http":
             self._is_told = True
             self._tell_system()
-        await self._app(scope, receive, self._flushing(send) if scope["type"] == "lifespan" else send)
+        await self._app(scope, receive, self._attending(send) if scope["type"] == "lifespan" else send)
 
-    def _flushing(self, send: Send) -> Send:
-        """``send``, but nothing is left in the access log when it says that all is over."""
+    def _attending(self, send: Send) -> Send:
+        """``send``, but signals come once all has started, and nothing is left in the access log when all is over."""
 
-        async def flush_and_send(message: MutableMapping[str, Any]) -> None:
+        async def attend_and_send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "lifespan.shutdown.complete" and self._access_log is not None:
                 await self._access_log.close()
             await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                asyncio.get_running_loop().call_later(_PAUSE_SECONDS, _let_signals_come)
 
-        return flush_and_send
+        return attend_and_send
 
     def _tell_system(self) -> None:
         for handle in open_sockets():
