@@ -294,6 +294,9 @@ class Config:
     token_service: bool = _setting(
         _switch, "true", "Whether clients are given tokens, which anonymous pulls beside private ones need with docker."
     )
+    token_seconds: int = _setting(
+        _number(1, 3600), "300", "How long a token lasts. It is taken for a minute more, for clocks that differ."
+    )
     tls_cert: Path | None = _setting(
         _file, None, "File with the certificate, and what leads to its authority, as PEM. With it, TLS is spoken."
     )

@@ -198,6 +198,23 @@ async def test_a_refresh_token_expires(guarded: Guarded, monkeypatch: pytest.Mon
     assert (await post(guarded, grant_type="refresh_token", refresh_token=given["refresh_token"])).status == 401
 
 
+async def test_a_token_lasts_as_long_as_it_is_told_to_and_a_minute_for_clocks_that_differ(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert filled.state.credentials is not None
+    service = module.TokenService(SERVICE, filled.state.credentials, parse(POLICY.encode()).policy, [], 7)
+    given = await service.give(Principal("user", "admin"), [])
+    claims = claims_of(given.token)
+    assert (given.seconds, claims["exp"] - claims["iat"]) == (7, 7)
+    now = time.time
+    monkeypatch.setattr("ferro_oci_server.auth.jose.time", lambda: now() + 60)
+    assert await service.authenticate(BearerToken(given.token)) is not None
+    monkeypatch.setattr("ferro_oci_server.auth.jose.time", lambda: now() + 68)
+    assert service.recall(given.token.encode()) is None
+    with pytest.raises(BadCredentials, match="expired"):
+        await service.authenticate(BearerToken(given.token))
+
+
 async def test_what_is_no_longer_allowed_is_not_allowed_by_a_token(filled: Filled) -> None:
     shown = await bearer(AsgiClient(whole(filled.state)), "reader", "repository:private/app:pull")
     before = Guarded(AsgiClient(gate(filled.state)))

@@ -5,6 +5,7 @@ import re
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg
 
+from ferro_oci_server.backends.meta.credentials import CredentialMutations
 from ferro_oci_server.backends.meta.inspection_statements import InspectionStatements
 from ferro_oci_server.backends.meta.review_statements import ReviewStatements
 from ferro_oci_server.backends.meta.statements import Statement, Statements
@@ -14,7 +15,7 @@ from support.postgres import PostgresServer
 DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
 STATEMENTS = {
     name: statement
-    for kind in (Statements, ReviewStatements, InspectionStatements, UsageStatements)
+    for kind in (Statements, ReviewStatements, InspectionStatements, UsageStatements, CredentialMutations)
     for name, statement in vars(kind(DIALECT)).items()
     if isinstance(statement, Statement)
 }
@@ -50,7 +51,9 @@ INSERT INTO reviews (kind, repository, key)
     FROM generate_series(1, 20000) n;
 INSERT INTO ticks (id, review_id, at) SELECT n, n / 10, n * 60000 FROM generate_series(1, 20000) n;
 INSERT INTO trash (location, digest, size)
-    SELECT 'trash/' || n, {_DIGEST.format("n")}, 10 FROM generate_series(1, 5000) n
+    SELECT 'trash/' || n, {_DIGEST.format("n")}, 10 FROM generate_series(1, 5000) n;
+INSERT INTO credentials (kind, key, value, expires_at)
+    SELECT (ARRAY['api-key', 'refresh-token'])[1 + n % 2], md5(n::text), '{{}}', n FROM generate_series(1, 20000) n
 """
 
 

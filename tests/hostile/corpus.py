@@ -34,13 +34,14 @@ class Case:
     def is_raw(self) -> bool:
         return "raw" in self.request
 
-    def wire(self, host: str, upload: str) -> bytes:
-        """The bytes to send to ``host``."""
+    def wire(self, host: str, upload: str, shown: Mapping[str, str] | None = None) -> bytes:
+        """The bytes to send to ``host``; with headers that show who sends them, where they do not say it themselves."""
         if self.is_raw:
             return _expand(self.request["raw"]).encode("latin-1")
         path = _with_upload(_expand(self.request["path"]), upload)
         headers = {name: _with_upload(_expand(text), upload) for name, text in self.request.get("headers", {}).items()}
         body = self._body()
+        headers = {**(shown or {}), **headers}
         names = {name.lower() for name in headers}
         if "host" not in names:
             headers = {"Host": host, **headers}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support.process import Client, CommandFailed, daemon
-from support.tools import clean_environment, require
+from support.tools import require
 
 
 @contextmanager
@@ -25,5 +25,5 @@ def docker_engine(program: Callable[..., Client], home: Path, *flags: str) -> It
         except CommandFailed:
             return False
 
-    with daemon(argv, clean_environment(home), home / "dockerd.log", ready):
+    with daemon(argv, client.env, home / "dockerd.log", ready):
         yield client

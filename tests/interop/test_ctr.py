@@ -8,10 +8,10 @@ import pytest
 
 from support import images
 from support.images import Image
-from support.process import Client, CommandFailed, daemon
+from support.process import Client
 from support.registry import Registry
-from support.tools import clean_environment, require
 
+from .containerd_daemon import containerd
 from .recorder import Recording
 
 NOT_OFFERED = {
@@ -19,28 +19,11 @@ NOT_OFFERED = {
     "delete": "ctr has no command that deletes from a registry",
     "referrers": "ctr has no command for them",
 }
-CONFIG = """
-version = 2
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-"""
 
 
 @pytest.fixture(scope="module")
 def ctr(program: Callable[..., Client], home: Path) -> Iterator[Client]:
-    """A client with a private containerd."""
-    socket = f"{home}/containerd.sock"
-    client = program("ctr", "--address", socket, "--namespace", "interop")
-    (home / "config.toml").write_text(CONFIG, encoding="ascii")
-    folders = ("--root", f"{home}/root", "--state", f"{home}/state", "--address", socket)
-    argv = (require("containerd"), "--config", f"{home}/config.toml", *folders)
-
-    def ready() -> bool:
-        try:
-            return bool(client("version"))
-        except CommandFailed:
-            return False
-
-    with daemon(argv, clean_environment(home), home / "containerd.log", ready):
+    with containerd(program, home) as client:
         yield client
 
 

@@ -26,10 +26,10 @@ class Authority:
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         return cls(builder.add_extension(usage, True).sign(key, hashes.SHA256()), key)
 
-    def give(self, path: Path, name: str = "localhost") -> int:
+    def give(self, path: Path, name: str = "localhost", address: str = "127.0.0.1") -> int:
         """Write ``path.crt`` and ``path.key``; return the number of the certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         builder = (
             _builder(_name(name), self.certificate.subject, key)

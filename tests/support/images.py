@@ -126,9 +126,14 @@ class Image:
         }
 
 
-def image(seed: str, dialect: str = OCI, architecture: str = "amd64", layer_count: int = 2) -> Image:
+def image(
+    seed: str, dialect: str = OCI, architecture: str = "amd64", layer_count: int = 2, random_bytes: int = 0
+) -> Image:
     """A small image; another seed gives other layers, and so another digest."""
-    contents = [_tar(f"{seed}-{number}.txt", f"{seed} {number}\n".encode() * 512) for number in range(layer_count)]
+    more = random.Random(seed).randbytes(random_bytes)
+    contents = [
+        _tar(f"{seed}-{number}.txt", f"{seed} {number}\n".encode() * 512 + more) for number in range(layer_count)
+    ]
     layers = [Blob.of(gzip.compress(content, mtime=0)) for content in contents]
     diff_ids = [f"sha256:{hashlib.sha256(content).hexdigest()}" for content in contents]
     return _assemble(dialect, architecture, layers, diff_ids)

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import shlex
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ class Registry:
 
     address: str
     process: subprocess.Popen[bytes]
+    tls: ssl.SSLContext | None = None
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Headers of every request: who asks, where not everybody may."""
 
     def name(self, repository: str, reference: str = "v1") -> str:
         separator = "@" if ":" in reference else ":"
@@ -53,9 +57,9 @@ class Registry:
     def request(
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        connection = http.client.HTTPConnection(self.address, timeout=60)
+        connection = connect(self.address, self.tls, 60)
         try:
-            connection.request(method, target, body, dict(headers or {}))
+            connection.request(method, target, body, {**self.shown, **(headers or {})})
             response = connection.getresponse()
             return Reply(response.status, response.headers, response.read())
         finally:
@@ -127,6 +131,13 @@ class Registry:
         assert grown < MEMORY_GROWTH_MIB, f"the server grew by {grown} MiB"
 
 
+def connect(address: str, tls: ssl.SSLContext | None, seconds: float) -> http.client.HTTPConnection:
+    """A connection, encrypted where it is said whom to believe."""
+    if tls is None:
+        return http.client.HTTPConnection(address, timeout=seconds)
+    return http.client.HTTPSConnection(address, timeout=seconds, context=tls)
+
+
 def _tree(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     return [pid, *(member for child in children for member in _tree(int(child)))]
@@ -148,6 +159,9 @@ class Setup:
     storage: Path | None
     workers: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
+    """Whom clients believe, where the settings make it speak TLS."""
+    host: str = "127.0.0.1"
 
     def command(self, listen: str) -> list[str]:
         replaced = os.environ.get("FERRO_INTEROP_COMMAND")
@@ -163,11 +177,11 @@ class Setup:
 @contextmanager
 def serve(setup: Setup, log: Path) -> Iterator[Registry]:
     """Run a registry until the block ends; SIGTERM must then make it exit with 0."""
-    listen = f"127.0.0.1:{free_port()}"
+    listen = f"{setup.host}:{free_port(setup.host)}"
     ready_path = os.environ.get("FERRO_INTEROP_READY", "/ready")
 
     def ready() -> bool:
-        connection = http.client.HTTPConnection(listen, timeout=5)
+        connection = connect(listen, setup.tls, 5)
         try:
             connection.request("GET", ready_path)
             return connection.getresponse().status == 200
@@ -178,6 +192,6 @@ def serve(setup: Setup, log: Path) -> Iterator[Registry]:
 
     env = {key: value for key, value in os.environ.items() if not key.startswith("FERRO_OCI_")}
     with daemon(setup.command(listen), {**env, **setup.settings}, log, ready) as process:
-        yield Registry(listen, process)
+        yield Registry(listen, process, setup.tls)
     tail = log.read_text(errors="replace")[-4000:]
     assert process.returncode == 0, f"the server exited with {process.returncode} after SIGTERM:\n{tail}"

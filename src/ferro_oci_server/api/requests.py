@@ -344,6 +344,18 @@ class Request:
                 return None
         return bytes(content)
 
+    async def skip(self) -> None:
+        """Take the body of a request that is refused, if it is no larger than a manifest.
+
+        A proxy that cannot send the rest of it does not read the answer, and gives one of its own.
+        """
+        if self.announced > MAX_BODY_BYTES or self.header(b"expect") is not None:
+            return
+        with suppress(ClientVanished):
+            async for _ in self.pieces():
+                if self.received > MAX_BODY_BYTES:
+                    return
+
     async def gone(self) -> None:
         """Wait until the client goes away, or the server cannot tell; what may still come is dropped."""
         with suppress(Exception):

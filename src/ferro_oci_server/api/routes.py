@@ -17,6 +17,7 @@ __all__ = [
     "BLOB",
     "CATALOG",
     "MANIFEST",
+    "NAME",
     "REFERRERS",
     "TAGS",
     "UPLOAD",
@@ -30,6 +31,8 @@ __all__ = [
 
 BASE = "/v2/"
 CATALOG = "/v2/_catalog"
+NAME = "<name>"
+"""Stands in the patterns of what belongs to a repository."""
 TAGS = "/v2/<name>/tags/list"
 MANIFEST = "/v2/<name>/manifests/<reference>"
 REFERRERS = "/v2/<name>/referrers/<digest>"

@@ -75,7 +75,7 @@ def gate(app: Router, state: AppState, config: Config, limits: Limits, observers
     if config.htpasswd is not None:
         authenticators.append(Htpasswd(config.htpasswd, brakes))
     if config.token_service:
-        tokens = TokenService(service, store, policy, authenticators)
+        tokens = TokenService(service, store, policy, authenticators, config.token_seconds)
         app = app.merge(token_routes(tokens, brakes, audit))
         authenticators = [tokens, *authenticators]
     return Gate(

@@ -25,7 +25,7 @@ from ferro_oci_server.auth.brakes import Brakes
 from ferro_oci_server.auth.challenge import Challenge
 from ferro_oci_server.auth.credentials import parse_authorization
 from ferro_oci_server.auth.errors import AuthenticatorUnavailable, BadCredentials
-from ferro_oci_server.auth.passage import Passage
+from ferro_oci_server.auth.passage import UNKNOWN, Passage
 from ferro_oci_server.auth.policy import Decision, Policy
 from ferro_oci_server.auth.principals import ANONYMOUS, Action, Principal
 from ferro_oci_server.auth.rights import REGISTRY, RIGHTS, Need, need
@@ -38,6 +38,8 @@ __all__ = ["Gate"]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BEARER = b"Bearer "
+
+_WITH_BODIES = frozenset({"POST", "PUT", "PATCH"})
 
 _API_VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 
@@ -100,6 +102,8 @@ class Gate:
         try:
             await self._admit(request, passage)
         except Exception as exc:
+            if passage.pattern != UNKNOWN and request.method in _WITH_BODIES:
+                await request.skip()
             await self._refuse(passage, exc, send)
             return
         scope = {**scope, REQUEST: request, ACCESS: passage.access}
@@ -115,7 +119,7 @@ class Gate:
         target = routes.target(request)
         passage.pattern = target.pattern
         passage.need = needed = need(self._rights, target, request.method)
-        repository = request.repository() if target.name else None
+        repository = request.repository() if routes.NAME in target.pattern else None
         if needed.action is None and not needed.login:
             return
         passage.repository = repository

@@ -15,7 +15,10 @@ from ferro_oci_server.core.access import Access
 from ferro_oci_server.oci.errors import Unauthorized
 from ferro_oci_server.oci.name import RepositoryName
 
-__all__ = ["Passage"]
+__all__ = ["UNKNOWN", "Passage"]
+
+UNKNOWN = "unknown"
+"""The pattern of what cannot be read, or is no endpoint."""
 
 _READING = frozenset({"GET", "HEAD"})
 
@@ -51,7 +54,7 @@ class Passage:
 
     def __init__(self, request: Request, audit: AuditLog | None) -> None:
         self.request = request
-        self.pattern = "unknown"
+        self.pattern = UNKNOWN
         self.need: Need = OPEN
         self.principal: Principal = ANONYMOUS
         self.access: Access = OPEN_ACCESS

@@ -28,7 +28,10 @@ from ferro_oci_server.oci.name import RepositoryName
 
 __all__ = ["AccessToken", "TokenService", "parse_scopes"]
 
-_TOKEN_SECONDS = 300.0
+TOKEN_SECONDS = 300
+"""How long a token lasts, unless it is said. Clients keep one for a minute whatever it says, and it is taken for a
+minute longer than it says, so any number works with all of them."""
+
 _REFRESH_SECONDS = 30 * 24 * 3600.0
 
 _ACTIONS = {"pull": Action.PULL, "push": Action.PUSH, "delete": Action.DELETE}
@@ -52,15 +55,21 @@ class TokenService:
     """Gives out tokens, and knows them again: an ``Authenticator`` of bearer tokens."""
 
     def __init__(
-        self, service: str, store: CredentialStore, policy: Policy, authenticators: Sequence[Authenticator]
+        self,
+        service: str,
+        store: CredentialStore,
+        policy: Policy,
+        authenticators: Sequence[Authenticator],
+        token_seconds: int = TOKEN_SECONDS,
     ) -> None:
         """``service`` names the registry in its tokens; ``authenticators`` know who may have one."""
         self.service = service
         self.authenticators = tuple(authenticators)
         self._store = store
         self._policy = policy
-        self._keys = SigningKeys(store, _TOKEN_SECONDS)
-        self._known = Known(_TOKEN_SECONDS)
+        self._token_seconds = token_seconds
+        self._keys = SigningKeys(store, token_seconds)
+        self._known = Known(token_seconds)
 
     def recall(self, token: bytes) -> Principal | None:
         """Whose token this is, if it was checked and has not expired."""
@@ -101,7 +110,7 @@ class TokenService:
             "sub": str(principal),
             "iat": int(now),
             "nbf": int(now),
-            "exp": int(now + _TOKEN_SECONDS),
+            "exp": int(now) + self._token_seconds,
             "jti": secrets.token_urlsafe(12),
             "kind": principal.kind,
             "name": principal.name,
@@ -109,7 +118,7 @@ class TokenService:
         }
         if principal.claims:
             claims["claims"] = dict(principal.claims)
-        return AccessToken(await self._keys.sign(claims), now, int(_TOKEN_SECONDS), scopes)
+        return AccessToken(await self._keys.sign(claims), now, self._token_seconds, scopes)
 
     async def give_refresh_token(self, principal: Principal) -> str | None:
         """What the principal can get tokens with later, instead of its password; ``None`` where it cannot stay."""

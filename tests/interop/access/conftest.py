@@ -1,0 +1,30 @@
+"""The guarded registry, and each client in turn."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .clients import CLIENTS, RegistryClient
+from .world import World, guarded
+
+
+@pytest.fixture(scope="package")
+def world(workspace: Path) -> Iterator[World]:
+    folder = workspace / "access"
+    folder.mkdir()
+    # A second: the long pulls are to outlast a token. All clients together are wrong more often than people.
+    with guarded(folder, token_seconds="1", failed_logins_per_minute="1000") as world:
+        yield world
+
+
+@pytest.fixture(scope="module", params=CLIENTS)
+def client(request: pytest.FixtureRequest, world: World, workspace: Path) -> Iterator[RegistryClient]:
+    with CLIENTS[request.param](world, workspace / f"access-{request.param}") as client:
+        yield client
+
+
+@pytest.fixture
+def short(request: pytest.FixtureRequest) -> str:
+    """The client's name, in the names of its repositories."""
+    return str(request.node.callspec.params["client"])
