@@ -131,6 +131,8 @@ async def test_oauth_gives_the_same_tokens(guarded: Guarded) -> None:
         ({"grant_type": "password", "username": "reader", "password": "wrong"}, 401),
         ({"grant_type": "password", "username": "reader"}, 401),
         ({"grant_type": "password"}, 401),
+        ({"grant_type": "password", "username": "nobody", "password": ""}, 401),
+        ({"grant_type": "password", "username": "reader", "password": f"{PASSWORD}\0"}, 401),
         ({"grant_type": "refresh_token"}, 401),
         ({"grant_type": "refresh_token", "refresh_token": "x" * 43}, 401),
         ({"grant_type": "refresh_token", "refresh_token": "ä\0"}, 401),

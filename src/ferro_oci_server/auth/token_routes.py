@@ -15,7 +15,7 @@ from ferro_oci_server.api.routes import Route
 from ferro_oci_server.auth.audit import AuditLog, Event
 from ferro_oci_server.auth.authenticators import authenticate
 from ferro_oci_server.auth.brakes import Brakes
-from ferro_oci_server.auth.credentials import BasicCredentials, parse_authorization
+from ferro_oci_server.auth.credentials import name_and_password, parse_authorization
 from ferro_oci_server.auth.errors import AuthenticatorUnavailable, BadCredentials
 from ferro_oci_server.auth.principals import ANONYMOUS, Principal
 from ferro_oci_server.auth.rights import TOKEN
@@ -55,8 +55,7 @@ class _Endpoint:
         self._check_service([form["service"]] if "service" in form else None)
         grant = form.get("grant_type")
         if grant == "password":
-            credentials = BasicCredentials(form.get("username", ""), form.get("password", ""), request.client)
-            principal = await self._known(request, credentials)
+            principal = await self._typed(request, form)
         elif grant == "refresh_token":
             principal = await self._known(request, form.get("refresh_token", ""))
         else:
@@ -71,6 +70,13 @@ class _Endpoint:
     async def _login(self, request: Request, header: str) -> Principal:
         try:
             credentials = parse_authorization(header, request.client)
+        except BadCredentials as exc:
+            raise self._refused(request, exc) from None
+        return await self._known(request, credentials)
+
+    async def _typed(self, request: Request, form: Mapping[str, str]) -> Principal:
+        try:
+            credentials = name_and_password(form.get("username", ""), form.get("password", ""), request.client)
         except BadCredentials as exc:
             raise self._refused(request, exc) from None
         return await self._known(request, credentials)
