@@ -147,6 +147,13 @@ async def test_a_wrong_form_is_refused(guarded: Guarded, fields: dict[str, str],
     assert (await post(guarded, **fields)).status == status
 
 
+async def test_no_token_is_given_that_would_not_be_taken(guarded: Guarded) -> None:
+    for count, status in ((5, 200), (60, 400)):
+        scope = " ".join(f"repository:{'a' * 150}{number}:pull" for number in range(count))
+        reply = await post(guarded, grant_type="password", username="admin", password=PASSWORD, scope=scope)
+        assert reply.status == status
+
+
 @pytest.mark.parametrize("body", [b"grant_type=password&grant_type=password", b"\xff=1", b"a=%ff"])
 async def test_a_form_with_two_readings_is_refused(guarded: Guarded, body: bytes) -> None:
     assert (await guarded.request("POST", "/token", headers=FORM, body=body)).status == 400

@@ -17,6 +17,7 @@ from ferro_oci_server.auth.authenticators import authenticate
 from ferro_oci_server.auth.brakes import Brakes
 from ferro_oci_server.auth.credentials import name_and_password, parse_authorization
 from ferro_oci_server.auth.errors import AuthenticatorUnavailable, BadCredentials
+from ferro_oci_server.auth.jose import MAX_BYTES
 from ferro_oci_server.auth.principals import ANONYMOUS, Principal
 from ferro_oci_server.auth.rights import TOKEN
 from ferro_oci_server.auth.tokens import TokenService, parse_scopes
@@ -110,6 +111,8 @@ class _Endpoint:
         except ValueError as exc:
             raise RequestInvalid(str(exc)) from None
         given = await self._service.give(principal, asked)
+        if len(given.token) > MAX_BYTES:
+            raise RequestInvalid("the token would be too large to be taken: ask for less at a time")
         document: dict[str, Any] = {
             "token": given.token,
             "access_token": given.token,
