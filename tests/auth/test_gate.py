@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -201,6 +202,30 @@ class TestBrakes:
         assert brake.wait("b") == 0
         now[0] += 1000 * 10
         assert brake.wait("a") == 0
+
+    def test_a_brake_keeps_no_long_names(self) -> None:
+        brake = Brake(1, lambda: 0.0)
+        brake.take("x" * 10_000)
+        assert brake.wait("x" * 10_000) == 60
+        assert brake.wait("x" * 9_999) == 0
+        assert max(map(len, brake._forgiven)) <= 64
+
+    @pytest.mark.parametrize(
+        ("other", "is_same"),
+        [("2001:db8::1", True), ("2001:db8::ffff:1", True), ("2001:db8:0:1::1", False), ("192.0.2.1", False)],
+    )
+    def test_a_network_of_ipv6_is_one_address(self, other: str, is_same: bool) -> None:
+        brakes = Brakes(failed_logins_per_minute=1)
+        brakes.note_failure("2001:db8::7")
+        with pytest.raises(TooManyRequests) if is_same else nullcontext():
+            brakes.note_failure(other)
+
+    def test_an_address_of_ipv4_is_one_in_every_form(self) -> None:
+        brakes = Brakes(failed_logins_per_minute=1)
+        brakes.note_failure("192.0.2.1")
+        brakes.note_failure("::ffff:192.0.2.2")
+        with pytest.raises(TooManyRequests):
+            brakes.note_failure("::ffff:192.0.2.1")
 
     def test_a_brake_lets_so_much_through_at_once_and_then_evenly(self) -> None:
         now = [0.0]

@@ -130,6 +130,30 @@ async def test_a_changed_password_counts_at_once(path: Path, monkeypatch: pytest
     assert await users.stamp(principal) is None
 
 
+async def test_what_was_right_before_a_change_is_not_remembered_after_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ferro_oci_server.auth.watching._INTERVAL", 0.0)
+    users = await opened(path)
+    real, is_checking, may_go_on = bcrypt.checkpw, threading.Event(), threading.Event()
+
+    def slow(password: bytes, digest: bytes) -> bool:
+        if password == b"right":
+            is_checking.set()
+            may_go_on.wait(10)
+        return real(password, digest)
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    running = asyncio.create_task(login(users, "alice", "right"))
+    await asyncio.to_thread(is_checking.wait, 10)
+    write(path, line("alice", "new"))
+    assert await login(users, "alice", "new") == "user:alice"
+    may_go_on.set()
+    assert await running == "user:alice"
+    with pytest.raises(BadCredentials):
+        await login(users, "alice", "right")
+
+
 async def test_a_broken_file_keeps_the_old_set(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

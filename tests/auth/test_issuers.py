@@ -1,6 +1,8 @@
 """Tokens of others: which are taken, which are not, and what an issuer's server can do to us."""
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -311,6 +313,28 @@ async def test_issuers_that_change_are_forgotten_and_others_are_not(issuers: Iss
         await login(issuers, text)
     issuers.use([])
     assert await login(issuers, text) is None
+
+
+async def test_an_issuer_that_is_taken_away_while_its_keys_are_fetched_is_trusted_no_more(
+    issuers: Issuers, server: KeyServer
+) -> None:
+    loop, shown = asyncio.get_running_loop(), server.body
+    is_asked, may_answer = asyncio.Event(), threading.Event()
+
+    def slow() -> bytes:
+        loop.call_soon_threadsafe(is_asked.set)
+        may_answer.wait(10)
+        return shown()
+
+    server.body = slow
+    text = token(claims())
+    running = asyncio.create_task(login(issuers, text))
+    await is_asked.wait()
+    issuers.use([])
+    may_answer.set()
+    with pytest.raises(BadCredentials, match="not trusted"):
+        await running
+    assert issuers.recall(text.encode()) is None
 
 
 async def test_other_credentials_are_for_others(issuers: Issuers) -> None:

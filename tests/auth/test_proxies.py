@@ -43,6 +43,8 @@ async def told(client: str | None, headers: Sequence[tuple[str, str]]) -> tuple[
         ("10.0.0.1", [("x-forwarded-for", "")], "10.0.0.1", "http"),
         ("10.0.0.1", [("x-forwarded-proto", "javascript")], "10.0.0.1", "http"),
         ("2001:db8::1", [("x-forwarded-for", "2001:db9::7")], "2001:db9::7", "http"),
+        ("::ffff:10.0.0.1", [("x-forwarded-for", "192.0.2.7")], "192.0.2.7", "http"),
+        ("::ffff:192.0.2.1", [("x-forwarded-for", "192.0.2.7")], "::ffff:192.0.2.1", "http"),
         ("10.0.0.1", [], "10.0.0.1", "http"),
         (None, [("x-forwarded-for", "192.0.2.7")], None, "http"),
         ("unix:", [("x-forwarded-for", "192.0.2.7")], "unix:", "http"),

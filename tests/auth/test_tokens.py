@@ -131,6 +131,8 @@ async def test_oauth_gives_the_same_tokens(guarded: Guarded) -> None:
         ({"grant_type": "password", "username": "reader", "password": "wrong"}, 401),
         ({"grant_type": "password", "username": "reader"}, 401),
         ({"grant_type": "password"}, 401),
+        ({"grant_type": "password", "username": "nobody", "password": ""}, 401),
+        ({"grant_type": "password", "username": "reader", "password": f"{PASSWORD}\0"}, 401),
         ({"grant_type": "refresh_token"}, 401),
         ({"grant_type": "refresh_token", "refresh_token": "x" * 43}, 401),
         ({"grant_type": "refresh_token", "refresh_token": "ä\0"}, 401),
@@ -143,6 +145,13 @@ async def test_oauth_gives_the_same_tokens(guarded: Guarded) -> None:
 )
 async def test_a_wrong_form_is_refused(guarded: Guarded, fields: dict[str, str], status: int) -> None:
     assert (await post(guarded, **fields)).status == status
+
+
+async def test_no_token_is_given_that_would_not_be_taken(guarded: Guarded) -> None:
+    for count, status in ((5, 200), (60, 400)):
+        scope = " ".join(f"repository:{'a' * 150}{number}:pull" for number in range(count))
+        reply = await post(guarded, grant_type="password", username="admin", password=PASSWORD, scope=scope)
+        assert reply.status == status
 
 
 @pytest.mark.parametrize("body", [b"grant_type=password&grant_type=password", b"\xff=1", b"a=%ff"])

@@ -13,7 +13,7 @@ from support.nginx import proxied
 from support.registry import Registry, Setup, serve
 
 from .corpus import Case
-from .test_hostile_requests import REPOSITORY, check_error, exchange
+from .test_hostile_requests import REPOSITORY, check_error, exchange, with_tls
 
 MANIFEST = f"/v2/{REPOSITORY}/manifests/v1"
 
@@ -122,7 +122,7 @@ def cases() -> list[Case]:
     return found
 
 
-@pytest.fixture(scope="module", params=["command", "nginx"])
+@pytest.fixture(scope="module", params=["command", "nginx", "tls"])
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     folder = tmp_path_factory.mktemp("hostile")
     digest = bcrypt.hashpw(b"right-password", bcrypt.gensalt(10)).decode()
@@ -135,8 +135,11 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         # So many are wrong here, and from one address.
         "FERRO_OCI_FAILED_LOGINS_PER_MINUTE": "0",
     }
-    with serve(Setup(folder / "storage", settings=settings), folder / "log") as registry:
-        if request.param == "command":
+    setup = Setup(folder / "storage", settings=settings)
+    if request.param == "tls":
+        setup = with_tls(setup, folder)
+    with serve(setup, folder / "log") as registry:
+        if request.param != "nginx":
             yield registry
         else:
             with proxied(folder, registry) as proxy:

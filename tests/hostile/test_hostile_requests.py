@@ -105,22 +105,28 @@ def _serving(kind: str, folder: Path) -> Iterator[Registry]:
 def _setup(kind: str, folder: Path) -> Setup:
     """TLS or not, a gate or not."""
     settings: dict[str, str] = {}
-    tls = None
-    if kind.endswith("tls"):
-        authority = Authority.new()
-        authority.write(folder / "ca.crt")
-        authority.give(folder / "server")
-        tls = ssl.create_default_context(cafile=folder / "ca.crt")
-        settings["FERRO_OCI_TLS_CERT"] = str(folder / "server.crt")
-        settings["FERRO_OCI_TLS_KEY"] = str(folder / "server.key")
-        # A connection behind TLS cannot be closed by halves: what is not whole is waited for.
-        settings["FERRO_OCI_HEADER_SECONDS"] = "1"
     if kind.startswith("gate"):
         digest = bcrypt.hashpw(b"right-password", bcrypt.gensalt(10)).decode()
         (folder / "htpasswd").write_text(f"admin:{digest}\n", encoding="ascii")
         settings["FERRO_OCI_HTPASSWD"] = str(folder / "htpasswd")
         settings["FERRO_OCI_FAILED_LOGINS_PER_MINUTE"] = "0"
-    return Setup(folder / "storage", settings=settings, tls=tls)
+    setup = Setup(folder / "storage", settings=settings)
+    return with_tls(setup, folder) if kind.endswith("tls") else setup
+
+
+def with_tls(setup: Setup, folder: Path) -> Setup:
+    """The same behind TLS."""
+    authority = Authority.new()
+    authority.write(folder / "ca.crt")
+    authority.give(folder / "server")
+    settings = {
+        "FERRO_OCI_TLS_CERT": str(folder / "server.crt"),
+        "FERRO_OCI_TLS_KEY": str(folder / "server.key"),
+        # A connection behind TLS cannot be closed by halves: what is not whole is waited for.
+        "FERRO_OCI_HEADER_SECONDS": "1",
+    }
+    tls = ssl.create_default_context(cafile=folder / "ca.crt")
+    return replace(setup, settings={**setup.settings, **settings}, tls=tls)
 
 
 def _push(registry: Registry, content: Content) -> None:

@@ -3,8 +3,10 @@
 They count in one process: of several workers each lets as much through.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network
 from math import ceil
 from time import monotonic
 
@@ -14,6 +16,7 @@ __all__ = ["Brake", "Brakes"]
 
 # Twenty megabytes at most, and more names than can be tried before the first is forgiven.
 _MAX_KEYS = 100_000
+_MAX_KEY = 64
 
 
 class Brake:
@@ -29,17 +32,31 @@ class Brake:
 
     def wait(self, key: str) -> float:
         """How many seconds until it may happen; 0 for now."""
-        forgiven = self._forgiven.get(key)
+        forgiven = self._forgiven.get(_short(key))
         return 0.0 if forgiven is None else max(0.0, forgiven - self._clock() - self._most)
 
     def take(self, key: str) -> None:
         """It happens."""
         if not self._seconds:
             return
-        now = self._clock()
+        now, key = self._clock(), _short(key)
         self._forgiven[key] = max(now, self._forgiven.pop(key, now)) + self._seconds
         if len(self._forgiven) > _MAX_KEYS:
             self._forgiven.popitem(last=False)
+
+
+def _short(key: str) -> str:
+    """A key of a bounded length: names are whatever somebody types."""
+    return key if len(key) <= _MAX_KEY else hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _network(address: str) -> str:
+    """Where an address is from: of IPv6 one customer has a whole network of them."""
+    try:
+        found = IPv6Address(address)
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False))
 
 
 class Brakes:
@@ -60,7 +77,7 @@ class Brakes:
         Raises:
             TooManyRequests: that user, or somebody from that address, has failed too often.
         """
-        self._check(max(self._failures.wait(f"user {user}"), self._failures.wait(f"address {address}")))
+        self._check(max(self._failures.wait(f"user {user}"), self._failures.wait(f"address {_network(address)}")))
 
     def note_failed_user(self, user: str) -> None:
         """Count a wrong password of a user."""
@@ -72,7 +89,7 @@ class Brakes:
         Raises:
             TooManyRequests: too many were, from there.
         """
-        key = f"address {address}"
+        key = f"address {_network(address)}"
         wait = self._failures.wait(key)
         self._failures.take(key)
         self._check(wait)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ferro_oci_server.auth.errors import BadCredentials
 
-__all__ = ["BasicCredentials", "BearerToken", "Credentials", "parse_authorization"]
+__all__ = ["BasicCredentials", "BearerToken", "Credentials", "name_and_password", "parse_authorization"]
 
 # RFC 7235: token68. What else stands there is of no scheme that is known here.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
@@ -64,8 +64,17 @@ def _parse_basic(value: str, address: str) -> BasicCredentials:
         text = base64.b64decode(value, validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
         raise BadCredentials("a name and a password are base64 of UTF-8") from None
-    user, colon, password = text.partition(":")
-    if not colon or not user or not password or _CONTROL.search(text):
+    user, _, password = text.partition(":")
+    return name_and_password(user, password, address)
+
+
+def name_and_password(user: str, password: str, address: str = "") -> BasicCredentials:
+    """What a client has typed, however it was sent.
+
+    Raises:
+        BadCredentials: one of them is missing, or is none that anybody could have.
+    """
+    if not user or not password or _CONTROL.search(user) or _CONTROL.search(password):
         raise BadCredentials("a name and a password have a colon between them")
     if len(password) > _MAX_TOKEN:
         raise BadCredentials("the password is too long")

@@ -135,7 +135,9 @@ class Htpasswd:
         proof = self._proof(credentials.user, password)
         if self._remembered.get(proof, 0.0) < monotonic():
             await self._check(users, credentials, password)
-            self._remember(proof)
+            if users is self._users:
+                # Else the file has changed meanwhile, and what was right may not be any more.
+                self._remember(proof)
         return Principal(KIND, credentials.user)
 
     async def stamp(self, principal: Principal) -> str | None:

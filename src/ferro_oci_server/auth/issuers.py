@@ -100,6 +100,9 @@ class Issuers:
         expires = check_claims(read_claims(token), issuer.settings.issuer, issuer.settings.audience)
         claims = verify(token, header, await issuer.key(header.key_id))
         principal = _principal(issuer.settings, claims)
+        if self._issuers.get(issuer.settings.issuer) is not issuer:
+            # While its keys were fetched.
+            raise BadCredentials("the token's issuer is not trusted here any more")
         self._known.put(token.encode("ascii"), principal, expires)
         return principal
 

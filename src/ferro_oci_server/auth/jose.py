@@ -25,6 +25,7 @@ from ferro_oci_server.auth.errors import BadCredentials
 from ferro_oci_server.auth.principals import Principal
 
 __all__ = [
+    "MAX_BYTES",
     "Header",
     "Known",
     "check_claims",
@@ -39,7 +40,9 @@ __all__ = [
 ALGORITHMS = frozenset({"RS256", "ES256", "ES384", "EdDSA"})
 """Those of the issuers that there are. None is symmetric: a public key is never a secret."""
 
-_MAX_BYTES = 8 * 1024
+MAX_BYTES = 8 * 1024
+"""Of a token. What is larger is refused before it is read."""
+
 _PART = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _KEY_ID = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 
@@ -154,7 +157,7 @@ def load_key(document: object) -> PyJWK | None:
 
 
 def _part(token: str, number: int) -> dict[str, Any]:
-    if len(token) > _MAX_BYTES:
+    if len(token) > MAX_BYTES:
         raise BadCredentials("the token is too long")
     parts = token.split(".", 3)
     if len(parts) != 3 or not all(map(_PART.fullmatch, parts)):

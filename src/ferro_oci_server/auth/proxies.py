@@ -44,7 +44,12 @@ class TrustedProxies:
         return told
 
     def _trusts(self, address: str) -> bool:
-        return _is_address(address) and any(ip_address(address) in network for network in self._networks)
+        if not _is_address(address):
+            return False
+        found = ip_address(address)
+        # A socket that takes both kinds shows an address of IPv4 as one of IPv6.
+        plain = (found.ipv4_mapped if found.version == 6 else None) or found
+        return any(plain in network for network in self._networks)
 
 
 def _is_address(text: str) -> bool:

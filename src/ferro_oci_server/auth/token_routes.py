@@ -15,8 +15,9 @@ from ferro_oci_server.api.routes import Route
 from ferro_oci_server.auth.audit import AuditLog, Event
 from ferro_oci_server.auth.authenticators import authenticate
 from ferro_oci_server.auth.brakes import Brakes
-from ferro_oci_server.auth.credentials import BasicCredentials, parse_authorization
+from ferro_oci_server.auth.credentials import name_and_password, parse_authorization
 from ferro_oci_server.auth.errors import AuthenticatorUnavailable, BadCredentials
+from ferro_oci_server.auth.jose import MAX_BYTES
 from ferro_oci_server.auth.principals import ANONYMOUS, Principal
 from ferro_oci_server.auth.rights import TOKEN
 from ferro_oci_server.auth.tokens import TokenService, parse_scopes
@@ -55,8 +56,7 @@ class _Endpoint:
         self._check_service([form["service"]] if "service" in form else None)
         grant = form.get("grant_type")
         if grant == "password":
-            credentials = BasicCredentials(form.get("username", ""), form.get("password", ""), request.client)
-            principal = await self._known(request, credentials)
+            principal = await self._typed(request, form)
         elif grant == "refresh_token":
             principal = await self._known(request, form.get("refresh_token", ""))
         else:
@@ -71,6 +71,13 @@ class _Endpoint:
     async def _login(self, request: Request, header: str) -> Principal:
         try:
             credentials = parse_authorization(header, request.client)
+        except BadCredentials as exc:
+            raise self._refused(request, exc) from None
+        return await self._known(request, credentials)
+
+    async def _typed(self, request: Request, form: Mapping[str, str]) -> Principal:
+        try:
+            credentials = name_and_password(form.get("username", ""), form.get("password", ""), request.client)
         except BadCredentials as exc:
             raise self._refused(request, exc) from None
         return await self._known(request, credentials)
@@ -104,6 +111,8 @@ class _Endpoint:
         except ValueError as exc:
             raise RequestInvalid(str(exc)) from None
         given = await self._service.give(principal, asked)
+        if len(given.token) > MAX_BYTES:
+            raise RequestInvalid("the token would be too large to be taken: ask for less at a time")
         document: dict[str, Any] = {
             "token": given.token,
             "access_token": given.token,

@@ -6,7 +6,7 @@ docstring.
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from interop.containerd_daemon import containerd
 from interop.containers_storage import storage_client
 from interop.docker_engine import docker_engine
 from support.images import Image
-from support.process import Client
+from support.process import Client, CommandFailed
 
 from .world import World
 
@@ -71,7 +71,8 @@ class Docker(RegistryClient):
         self.run("load", "--input", str(image.archive(self.folder() / "image.tar", name)))
 
     def pull(self, name: str) -> None:
-        if self.run("images", "--quiet", name):
+        # It need not be there.
+        with suppress(CommandFailed):
             self.run("rmi", "--force", name)
         self.run("pull", name)
 

@@ -13,8 +13,15 @@ from .world import World, guarded
 def world(workspace: Path) -> Iterator[World]:
     folder = workspace / "access"
     folder.mkdir()
-    # A second: the long pulls are to outlast a token. All clients together are wrong more often than people.
-    with guarded(folder, token_seconds="1", failed_logins_per_minute="1000") as world:
+    settings = {
+        # The long pulls are to outlast a token,
+        "token_seconds": "1",
+        # and a line that is shared by many layers brings nothing of some for longer than a client should rest.
+        "response_idle_seconds": "300",
+        # All clients together are wrong more often than people.
+        "failed_logins_per_minute": "1000",
+    }
+    with guarded(folder, **settings) as world:
         yield world
 
 
