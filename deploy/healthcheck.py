@@ -1,6 +1,7 @@
 """Exit with 0 when the registry that the settings describe is ready; what the image's health check runs.
 
-It reads the file and the environment, as the command does. What only a flag says, it cannot know.
+It reads the file and the environment, as the command does. What only a flag says, it cannot know. It has no
+certificate: where clients must have one, it sees only that the server answers.
 """
 
 import http.client
@@ -12,6 +13,9 @@ from ferro_oci_server.config import Config
 
 SECONDS = 4.0
 """Less than the health check itself has, so that it ends with a reason."""
+
+ASKS_FOR_A_CERTIFICATE = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+"""What OpenSSL calls the refusal. Both ends speak TLS 1.3."""
 
 
 def _reachable(host: str) -> str:
@@ -43,6 +47,9 @@ def main() -> int:
         connection.request("GET", "/ready")
         response = connection.getresponse()
         print(f"{response.status} {response.read().decode(errors='replace').strip()}")
+    except ssl.SSLError as exc:
+        print(f"{listen} says {exc.reason}")
+        return 0 if config.tls_client_ca is not None and exc.reason == ASKS_FOR_A_CERTIFICATE else 1
     except (OSError, http.client.HTTPException) as exc:
         print(f"no answer from {listen}: {exc}", file=sys.stderr)
         return 1
