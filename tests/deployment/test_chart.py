@@ -1,6 +1,7 @@
 """The Helm chart: linted, rendered for many values, and compared with the schemas of Kubernetes."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 import yaml
 
 from ferro_oci_server import __version__
+from ferro_oci_server.auth.rights import TOKEN
 from ferro_oci_server.config import PREFIX, Config, settings
 
-from .programs import CHART, checker, helm
+from .programs import CHART, ROOT, checker, helm
 
 Values = Mapping[str, Any]
 Manifest = dict[str, Any]
@@ -26,6 +28,9 @@ OWN_SETTINGS = {
     *("listen", "storage_dir", "database_url", "storage_url", "shutdown_seconds"),
     *("tls_cert", "tls_key", "tls_client_ca"),
 }
+
+# What an ingress or a gateway carries: what clients ask for.
+CLIENTS_PATHS = ["/v2", TOKEN]
 
 SCALE_OUT: Values = {
     "mode": "scale-out",
@@ -217,6 +222,8 @@ def test_replicas_keep_nothing_and_are_replaced_one_by_one(chart: Chart) -> None
     assert not {"StatefulSet", "PersistentVolumeClaim"} & manifests.keys()
     deployment = manifests["Deployment"]["spec"]
     assert deployment["replicas"] == 3
+    more = chart.render({**SCALE_OUT, "scaleOut": {**SCALE_OUT["scaleOut"], "replicas": 5}})
+    assert more["Deployment"]["spec"]["replicas"] == 5
     assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     assert [volume["name"] for volume in pod(manifests)["spec"]["volumes"]] == ["tmp"]
     assert manifests["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
@@ -251,7 +258,7 @@ def test_an_ingress_lets_layers_through_and_hides_metrics(chart: Chart) -> None:
     assert annotations["nginx.ingress.kubernetes.io/proxy-request-buffering"] == "off"
     assert annotations["g"] == "h"
     [rule] = ingress["spec"]["rules"]
-    assert [path["path"] for path in rule["http"]["paths"]] == ["/v2"]
+    assert [path["path"] for path in rule["http"]["paths"]] == CLIENTS_PATHS
 
 
 def test_what_is_not_kubernetes_own_finds_the_service(chart: Chart) -> None:
@@ -264,6 +271,54 @@ def test_what_is_not_kubernetes_own_finds_the_service(chart: Chart) -> None:
     ]
     [rule] = manifests["HTTPRoute"]["spec"]["rules"]
     assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
+    assert [match["path"]["value"] for match in rule["matches"]] == CLIENTS_PATHS
+
+
+def test_the_monitor_can_log_in(chart: Chart) -> None:
+    login = {"basicAuth": {"username": {"name": "scrape", "key": "user"}, "password": {"name": "scrape", "key": "key"}}}
+    manifests = chart.render({"serviceMonitor": {"enabled": True, "endpoint": login}})
+    [endpoint] = manifests["ServiceMonitor"]["spec"]["endpoints"]
+    assert endpoint == {"port": "http", "path": "/metrics", "interval": "30s", **login}
+
+
+TLS = {"enabled": True, "tls": [{"secretName": "registry-tls"}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({"ingress": TLS}, "https://registry.example.com"),
+        ({"ingress": TLS, "settings": {"public_url": "https://hub.example.com"}}, "https://hub.example.com"),
+        ({"ingress": {**TLS, "tls": []}}, None),
+        ({"ingress": {**TLS, "enabled": False}}, None),
+        ({"ingress": {**TLS, "hosts": ["a.example.com", "b.example.com"]}}, None),
+        ({"ingress": {**TLS, "hosts": ["*.example.com"]}}, None),
+    ],
+    ids=["one host", "said otherwise", "no TLS", "no ingress", "two hosts", "any host"],
+)
+def test_clients_are_sent_for_tokens_to_where_the_ingress_is(chart: Chart, given: Values, address: str | None) -> None:
+    [container] = pod(chart.render(given))["spec"]["containers"]
+    assert environment(container).get("FERRO_OCI_PUBLIC_URL") == address
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"replicas": 2},
+        {"replicas": 1},
+        {"autoscaling": {"enabled": True}},
+        {"database": SCALE_OUT["scaleOut"]["database"]},
+        {"objectStore": {"url": "s3://bucket"}},
+        {"objectStore": {"existingSecret": "registry-bucket"}},
+    ],
+    ids=str,
+)
+def test_files_are_not_for_several_pods(chart: Chart, given: Values) -> None:
+    [(name, value)] = given.items()
+    full = f"scaleOut.{name}.{next(iter(value))}" if isinstance(value, dict) else f"scaleOut.{name}"
+    refused = chart.refuse({"scaleOut": given})
+    assert f"mode embedded keeps everything on the volume of one pod, and can have no {full}: " in refused
+    assert "say mode: scale-out" in refused
 
 
 @pytest.mark.parametrize(
@@ -282,6 +337,30 @@ def test_what_is_not_kubernetes_own_finds_the_service(chart: Chart) -> None:
 )
 def test_wrong_values_are_refused_and_named(chart: Chart, wrong: Values, named: str) -> None:
     assert named in chart.refuse(wrong)
+
+
+def test_the_documented_values_are_those_of_the_chart() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = text.partition("| value | default | |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    for line in table.splitlines():
+        name, default = (cell.strip().strip("`") for cell in line.split("|")[1:3])
+        value = values
+        for part in name.split("."):
+            value = value[part]
+        assert (json.dumps(value).strip('"') if value not in ("", None, {}) else "none") == default, name
+    assert len(table.splitlines()) > 10
+
+
+def test_the_documented_example_is_taken(chart: Chart) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```yaml\n(mode: scale-out\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    values = yaml.safe_load(example)
+    assert "0 chart(s) failed" in chart.lint(values)
+    [container] = pod(chart.render(values))["spec"]["containers"]
+    given = environment(container)
+    assert given["FERRO_OCI_PUBLIC_URL"] == "https://registry.example.com"
+    assert given["FERRO_OCI_HTPASSWD"] == container["volumeMounts"][-1]["mountPath"] + "/htpasswd"
 
 
 def test_the_schema_knows_every_setting() -> None:

@@ -33,6 +33,37 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{- /* SQLite and files are one pod's. Whoever says how many, or where else, means the other mode: a registry that comes up
+       empty on a volume of its own would be a surprise. */}}
+{{- define "registry.refuseScaleOut" -}}
+{{- $given := list }}
+{{- with .Values.scaleOut }}
+{{- if .replicas }}{{ $given = append $given "replicas" }}{{ end }}
+{{- if .autoscaling.enabled }}{{ $given = append $given "autoscaling.enabled" }}{{ end }}
+{{- if .database.existingSecret }}{{ $given = append $given "database.existingSecret" }}{{ end }}
+{{- if .objectStore.url }}{{ $given = append $given "objectStore.url" }}{{ end }}
+{{- if .objectStore.existingSecret }}{{ $given = append $given "objectStore.existingSecret" }}{{ end }}
+{{- end }}
+{{- if $given }}
+{{- fail (printf "mode embedded keeps everything on the volume of one pod, and can have no scaleOut.%s: say mode: scale-out, or leave it out" (join ", scaleOut." $given)) }}
+{{- end }}
+{{- end }}
+
+{{- /* Behind TLS that others have, the registry cannot know that clients came by https. */}}
+{{- define "registry.settings" -}}
+{{- $derived := dict }}
+{{- with .Values.ingress }}
+{{- if and .enabled .tls (eq (len .hosts) 1) (not (contains "*" (first .hosts))) }}
+{{- $_ := set $derived "public_url" (printf "https://%s" (first .hosts)) }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := merge (deepCopy .Values.settings) $derived }}
+- name: {{ printf "FERRO_OCI_%s" (upper $name) }}
+  {{- /* Numbers come as floating-point ones, which would be written as 1e+09. */}}
+  value: {{ kindIs "float64" $value | ternary (int64 (toString $value | float64)) $value | toString | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "registry.environment" -}}
 - name: FERRO_OCI_LISTEN
   value: 0.0.0.0:8080
@@ -50,10 +81,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - name: FERRO_OCI_STORAGE_URL
   value: {{ required "scaleOut.objectStore.url: name the bucket" .Values.scaleOut.objectStore.url | quote }}
 {{- end }}
-{{- range $name, $value := .Values.settings }}
-- name: {{ printf "FERRO_OCI_%s" (upper $name) }}
-  {{- /* Numbers come as floating-point ones, which would be written as 1e+09. */}}
-  value: {{ kindIs "float64" $value | ternary (int64 (toString $value | float64)) $value | toString | quote }}
+{{- with include "registry.settings" . | trim }}
+{{ . }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
