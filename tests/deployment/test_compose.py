@@ -64,6 +64,19 @@ def test_requests_may_end_before_it_is_killed(tmp_path: Path, name: str) -> None
     assert int(given["stop_grace_period"].removesuffix("s")) > Config().shutdown_seconds
 
 
+def test_the_example_of_the_environment_asks_for_the_secrets(tmp_path: Path) -> None:
+    example = (COMPOSE / "scale-out.env.example").read_text(encoding="utf-8")
+    assert re.findall(r"^(\w+)=$", example, re.MULTILINE) == list(SECRETS)
+    # What it says besides is read, and counts otherwise.
+    written = (COMPOSE / "scale-out.yaml").read_text(encoding="utf-8")
+    for name, value in re.findall(r"^#(\w+)=(\S+)$", example, re.MULTILINE):
+        assert f"${{{name}:-{value}}}" in written
+    # It is no environment itself: a secret that is empty is refused.
+    path = tmp_path / "environment"
+    path.write_text(example, encoding="utf-8")
+    assert next(iter(SECRETS)) in compose(tmp_path, "scale-out.yaml", {}).refuses("--env-file", str(path), "config")
+
+
 @pytest.mark.parametrize("missing", SECRETS)
 def test_secrets_have_no_default(tmp_path: Path, missing: str) -> None:
     rest = {name: value for name, value in SECRETS.items() if name != missing}
