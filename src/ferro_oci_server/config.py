@@ -316,6 +316,12 @@ class Config:
     trusted_proxies: tuple[Network, ...] = _setting(
         _networks, "none", "Addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
+    proxy_certificates: bool = _setting(
+        _switch,
+        "false",
+        "Whether trusted_proxies are believed in Client-Cert, too: whose certificate a client has. They must check it, "
+        "and must not let a client send the header itself.",
+    )
     audit_log: str | None = _setting(
         _text, None, "File for a line of JSON for each change and each denial; - for standard error."
     )
@@ -355,6 +361,8 @@ class Config:
         if "storage_dir" not in read and ("database_url" in read) != ("storage_url" in read):
             one, other = ("database_url", "storage_url") if "database_url" in read else ("storage_url", "database_url")
             problems.append(f"{source(one)}: the rest needs a place, too: set storage_dir or {other}")
+        if read.get("proxy_certificates") and not read.get("trusted_proxies"):
+            problems.append(f"{source('proxy_certificates')}: nobody is believed: set trusted_proxies")
         if read.get("redirect_downloads") and "storage_url" not in read:
             problems.append(f"{source('redirect_downloads')}: only a bucket has links to its blobs: set storage_url")
         if problems:

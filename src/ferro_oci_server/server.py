@@ -132,7 +132,9 @@ def build_app(config: Config, observers: Iterable[Observer] = ()) -> App:
         from ferro_oci_server.auth.assembly import gate  # noqa: PLC0415
 
         guarded = gate(app, state, config, limits, app.observers)
-    return TrustedProxies(guarded, config.trusted_proxies) if config.trusted_proxies else guarded
+    if not config.trusted_proxies:
+        return guarded
+    return TrustedProxies(guarded, config.trusted_proxies, certificates=config.proxy_certificates)
 
 
 def serve(config: Config) -> None:

@@ -128,6 +128,12 @@ def test_downloads_are_redirected_to_a_bucket_only() -> None:
     Config.from_mapping({"redirect_downloads": "false", "storage_dir": "/somewhere"})
 
 
+def test_certificates_are_believed_of_proxies_that_are_trusted() -> None:
+    with pytest.raises(ConfigError, match="proxy_certificates: "):
+        Config.from_mapping({"proxy_certificates": "true"})
+    Config.from_mapping({"proxy_certificates": "true", "trusted_proxies": "10.0.0.1"})
+
+
 def test_the_readme_documents_every_setting_with_its_default() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,25 +29,32 @@ class Authority:
 
     def give(self, path: Path, name: str = "localhost", address: str = "127.0.0.1") -> int:
         """Write ``path.crt`` and ``path.key``; return the number of the certificate."""
-        key = ec.generate_private_key(ec.SECP256R1())
         hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        builder = (
-            _builder(_name(name), self.certificate.subject, key)
-            .add_extension(x509.SubjectAlternativeName(hosts), False)
-            .add_extension(authority, False)
-        )
-        certificate = builder.sign(self.key, hashes.SHA256())
+        certificate, key = self.certify(_name(name), hosts)
         _write(path.with_suffix(".key"), _pem_of_key(key))
         _write(path.with_suffix(".crt"), certificate.public_bytes(serialization.Encoding.PEM))
         return certificate.serial_number
+
+    def certify(
+        self, subject: x509.Name, names: Sequence[x509.GeneralName], days: int = 30
+    ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """A certificate that ends in so many days, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(subject, self.certificate.subject, key, days).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
+        return builder.sign(self.key, hashes.SHA256()), key
 
     def write(self, path: Path) -> None:
         """Write its own certificate."""
         _write(path, self.certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 30
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -54,8 +62,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
+        .not_valid_before(now - datetime.timedelta(days=3))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
     )
 

@@ -31,10 +31,13 @@ from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.ranges import ByteRange, ContentRange
 from ferro_oci_server.oci.reference import Reference, Tag, parse_reference
 
-__all__ = ["ACCESS", "MAX_BODY_BYTES", "REQUEST", "Request"]
+__all__ = ["ACCESS", "CERTIFICATE", "MAX_BODY_BYTES", "REQUEST", "Request"]
 
 ACCESS = "ferro_oci_server.access"
 """Where a scope has the ``Access`` of its client, if middleware has put one there."""
+
+CERTIFICATE = "ferro_oci_server.certificate"
+"""Where a scope has the certificate of its client's connection, DER or PEM, if middleware has put it there."""
 
 REQUEST = "ferro_oci_server.request"
 """Where a scope has its ``Request``, if middleware has read it: what it judged by is what is served."""
@@ -155,6 +158,15 @@ class Request:
         """What its client may see and change: everything, where nothing stands above the application."""
         access: Access = self._scope.get(ACCESS, OPEN)
         return access
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate of its connection, DER or PEM: of middleware, or else of ASGI's TLS extension."""
+        content: bytes | None = self._scope.get(CERTIFICATE)
+        if content is not None:
+            return content
+        chain = ((self._scope.get("extensions") or {}).get("tls") or {}).get("client_cert_chain")
+        return chain[0].encode("ascii", "replace") if chain else None
 
     @property
     def scheme(self) -> str:

@@ -9,7 +9,7 @@ from ferro_oci_server.auth.audit import AuditLog
 from ferro_oci_server.auth.authenticators import Authenticator, Lasting
 from ferro_oci_server.auth.brakes import Brakes
 from ferro_oci_server.auth.challenge import Challenge
-from ferro_oci_server.auth.credentials import BasicCredentials, BearerToken, Credentials
+from ferro_oci_server.auth.credentials import BasicCredentials, BearerToken, ClientCertificate, Credentials
 from ferro_oci_server.auth.errors import AuthenticatorUnavailable, BadCredentials
 from ferro_oci_server.auth.gate import Gate
 from ferro_oci_server.auth.htpasswd import Htpasswd
@@ -29,6 +29,7 @@ __all__ = [
     "BearerToken",
     "Brakes",
     "Challenge",
+    "ClientCertificate",
     "Credentials",
     "Decision",
     "FileProblem",

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from time import time
 
-from ferro_oci_server.auth.credentials import BasicCredentials, Credentials
+from ferro_oci_server.auth.credentials import Credentials, secret_of
 from ferro_oci_server.auth.errors import BadCredentials
 from ferro_oci_server.auth.principals import Principal
 from ferro_oci_server.core.credentials import Credential, CredentialKind
@@ -52,7 +52,7 @@ class ApiKeys:
         Raises:
             BadCredentials: nobody's, or it has expired.
         """
-        secret = credentials.password if isinstance(credentials, BasicCredentials) else credentials.token
+        secret = secret_of(credentials)
         if not secret.startswith(_PREFIX):
             return None
         found = await self._store.get_credential(CredentialKind.API_KEY, _digest(secret))

@@ -10,6 +10,7 @@ from ferro_oci_server.auth.api_keys import ApiKeys
 from ferro_oci_server.auth.audit import AuditLog
 from ferro_oci_server.auth.authenticators import Authenticator
 from ferro_oci_server.auth.brakes import Brakes
+from ferro_oci_server.auth.certificates import ClientCertificates
 from ferro_oci_server.auth.challenge import Challenge
 from ferro_oci_server.auth.gate import Gate
 from ferro_oci_server.auth.htpasswd import Htpasswd
@@ -72,6 +73,8 @@ def gate(app: Router, state: AppState, config: Config, limits: Limits, observers
     store = state.credentials or InMemoryCredentials()
     # Those that can tell by its form whether something is theirs, first: a password costs the most to look at.
     authenticators: list[Authenticator] = [ApiKeys(store), issuers]
+    if config.proxy_certificates:
+        authenticators.append(ClientCertificates())
     if config.htpasswd is not None:
         authenticators.append(Htpasswd(config.htpasswd, brakes))
     if config.token_service:

@@ -1,4 +1,4 @@
-"""What a client shows of itself: the Authorization header, read.
+"""What a client shows of itself: the Authorization header, read, or the certificate of its connection.
 
 Spec: RFC 7617 (Basic), RFC 6750 (Bearer).
 """
@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 
 from ferro_oci_server.auth.errors import BadCredentials
 
-__all__ = ["BasicCredentials", "BearerToken", "Credentials", "name_and_password", "parse_authorization"]
+__all__ = [
+    "BasicCredentials",
+    "BearerToken",
+    "ClientCertificate",
+    "Credentials",
+    "name_and_password",
+    "parse_authorization",
+    "secret_of",
+]
 
 # RFC 7235: token68. What else stands there is of no scheme that is known here.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
@@ -37,10 +45,25 @@ class BearerToken:
     token: str = field(repr=False)
 
 
-Credentials = BasicCredentials | BearerToken
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The certificate of a connection, checked by whoever ends TLS."""
+
+    content: bytes
+    """DER or PEM."""
 
 
-def parse_authorization(header: str, address: str = "") -> Credentials:
+Credentials = BasicCredentials | BearerToken | ClientCertificate
+
+
+def secret_of(credentials: Credentials) -> str:
+    """What may be a token or a key, however it was sent; empty where there is none."""
+    if isinstance(credentials, BasicCredentials):
+        return credentials.password
+    return credentials.token if isinstance(credentials, BearerToken) else ""
+
+
+def parse_authorization(header: str, address: str = "") -> BasicCredentials | BearerToken:
     """Read an Authorization header that came from an address.
 
     Raises:

@@ -23,7 +23,7 @@ from ferro_oci_server.auth.audit import AuditLog
 from ferro_oci_server.auth.authenticators import Authenticator, Recalling, authenticate
 from ferro_oci_server.auth.brakes import Brakes
 from ferro_oci_server.auth.challenge import Challenge
-from ferro_oci_server.auth.credentials import parse_authorization
+from ferro_oci_server.auth.credentials import ClientCertificate, parse_authorization
 from ferro_oci_server.auth.errors import AuthenticatorUnavailable, BadCredentials
 from ferro_oci_server.auth.passage import UNKNOWN, Passage
 from ferro_oci_server.auth.policy import Decision, Policy
@@ -146,7 +146,7 @@ class Gate:
         """
         header = request.headers.get(b"authorization")
         if header is None:
-            return ANONYMOUS
+            return await self._certified(request, needed, passage)
         passage.has_credentials = True
         if header.startswith(_BEARER):
             for it in self._recalling:
@@ -158,13 +158,35 @@ class Gate:
             credentials = parse_authorization(header.decode("latin-1"), request.client)
             principal = await authenticate(self._authenticators, credentials)
         except BadCredentials as exc:
-            passage.reason = str(exc)
-            self._brakes.note_failure(request.client)
-            raise self._challenge.raised(request, needed, "the credentials are wrong", "invalid_token") from None
+            raise self._wrong(request, needed, passage, exc) from None
         except AuthenticatorUnavailable as exc:
             raise StoreUnavailable(str(exc)) from exc
         passage.principal = principal
         return principal
+
+    async def _certified(self, request: Request, needed: Need, passage: Passage) -> Principal:
+        """Whose certificate a connection has that shows nothing else; nobody's where none is looked at.
+
+        Raises:
+            Unauthorized: it is wrong.
+        """
+        if request.certificate is None:
+            return ANONYMOUS
+        credentials = ClientCertificate(request.certificate)
+        for authenticator in self._authenticators:
+            try:
+                principal = await authenticator.authenticate(credentials)
+            except BadCredentials as exc:
+                raise self._wrong(request, needed, passage, exc) from None
+            if principal is not None:
+                passage.has_credentials, passage.principal = True, principal
+                return principal
+        return ANONYMOUS
+
+    def _wrong(self, request: Request, needed: Need, passage: Passage, exc: BadCredentials) -> Unauthorized:
+        passage.has_credentials, passage.reason = True, str(exc)
+        self._brakes.note_failure(request.client)
+        return self._challenge.raised(request, needed, "the credentials are wrong", "invalid_token")
 
     async def _decide(
         self,

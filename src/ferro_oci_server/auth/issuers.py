@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 from jwt import PyJWK
 
-from ferro_oci_server.auth.credentials import BasicCredentials, Credentials
+from ferro_oci_server.auth.credentials import Credentials, secret_of
 from ferro_oci_server.auth.errors import AuthenticatorUnavailable, BadCredentials
 from ferro_oci_server.auth.jose import (
     Known,
@@ -82,7 +82,7 @@ class Issuers:
             BadCredentials: its issuer is not known, or it is not valid.
             AuthenticatorUnavailable: the issuer's keys cannot be had.
         """
-        token = credentials.password if isinstance(credentials, BasicCredentials) else credentials.token
+        token = secret_of(credentials)
         if not looks_like_one(token) or not token.isascii():
             return None
         if self.refresh is not None:

@@ -48,6 +48,7 @@ _TAGS = re.compile(r"[A-Za-z0-9._*-]{1,128}", re.ASCII)
 _OWN_KINDS = frozenset({"user", "key", "certificate"})
 _ALONE = frozenset({"everyone", "authenticated", "anonymous"})
 _RESERVED = _OWN_KINDS | _ALONE | {"group"}
+_WITHOUT_CLAIMS = _RESERVED - {"certificate"}
 
 _ACTIONS = frozenset(map(str, Action))
 _TAG_ACTIONS = frozenset({Action.CREATE_TAG, Action.OVERWRITE_TAG})
@@ -187,9 +188,9 @@ def _rule(reader: _Reader, where: str, value: object) -> Rule:
         if not actions <= _TAG_ACTIONS:
             reader.complain(where, "tags: only rules for create-tag and overwrite-tag alone can have them")
     claims = _claims(reader, where, table["claims"]) if "claims" in table else None
-    if claims is not None and (len({it.kind for it in who}) != 1 or who[0].kind in _RESERVED):
+    if claims is not None and (len({it.kind for it in who}) != 1 or who[0].kind in _WITHOUT_CLAIMS):
         # What a claim means is its issuer's to say.
-        reader.complain(where, "claims: who must name one issuer, such as github:*")
+        reader.complain(where, "claims: who must name one issuer, such as github:*, or certificate:*")
     return Rule(name, who, actions, repositories, effect == "allow", claims, tags)
 
 

@@ -1,24 +1,36 @@
 """Who is behind a proxy: only a proxy that is trusted is believed.
 
-Spec: the X-Forwarded headers, as nginx, Caddy and Traefik set them.
+Spec: the X-Forwarded headers, as nginx, Caddy and Traefik set them; Client-Cert (RFC 9440, section 2.2), in which
+HAProxy and Envoy can write DER, and nginx PEM in percent-encoding (``$ssl_client_escaped_cert``).
 """
 
+import binascii
+from base64 import b64decode
 from collections.abc import Sequence
 from ipaddress import ip_address
+from urllib.parse import unquote_to_bytes
 
 from ferro_oci_server.api.app import Receive, Scope, Send
+from ferro_oci_server.api.requests import CERTIFICATE
 from ferro_oci_server.auth.gate import App
 from ferro_oci_server.config import Network
 
 __all__ = ["TrustedProxies"]
 
+# Several times as large as those that people have.
+_MAX_CERTIFICATE = 16 * 1024
+
 
 class TrustedProxies:
-    """Stands above everything, and puts the client's address and scheme into the scope where a trusted proxy tells."""
+    """Stands above everything, and puts the client's address and scheme into the scope where a trusted proxy tells.
 
-    def __init__(self, app: App, networks: Sequence[Network]) -> None:
+    With ``certificates`` it believes what the proxy says of the client's certificate, too.
+    """
+
+    def __init__(self, app: App, networks: Sequence[Network], *, certificates: bool = False) -> None:
         self._app = app
         self._networks = networks
+        self._certificates = certificates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand one scope on."""
@@ -41,6 +53,10 @@ class TrustedProxies:
         schemes = [value for key, value in headers if key == b"x-forwarded-proto"]
         if schemes and schemes[-1].strip() in (b"http", b"https"):
             told["scheme"] = schemes[-1].strip().decode("ascii")
+        certificates = [value for key, value in headers if key == b"client-cert"] if self._certificates else []
+        # Nginx sends an empty one of a client that has none. Two are one too many: not the proxy's alone.
+        if certificates and any(certificates):
+            told[CERTIFICATE] = _certificate(certificates[0]) if len(certificates) == 1 else b""
         return told
 
     def _trusts(self, address: str) -> bool:
@@ -50,6 +66,19 @@ class TrustedProxies:
         # A socket that takes both kinds shows an address of IPv4 as one of IPv6.
         plain = (found.ipv4_mapped if found.version == 6 else None) or found
         return any(plain in network for network in self._networks)
+
+
+def _certificate(value: bytes) -> bytes:
+    """What is in the header, DER or PEM; nothing that anybody can read where it is neither."""
+    text = value.strip()
+    if len(text) > _MAX_CERTIFICATE:
+        return b""
+    if not text.startswith(b":"):
+        return unquote_to_bytes(text)
+    try:
+        return b64decode(text[1:].removesuffix(b":"), validate=True)
+    except binascii.Error:
+        return b""
 
 
 def _is_address(text: str) -> bool:
