@@ -47,7 +47,7 @@ def numbers(path: Path) -> set[int]:
 
 
 def use(connection: sqlite3.Connection, body: Callable[[GroupWriter], Awaitable[None]]) -> None:
-    writer = GroupWriter(connection)
+    writer = GroupWriter(connection, 1.0)
 
     async def run() -> None:
         try:
@@ -186,7 +186,7 @@ def test_a_group_is_bounded_so_that_its_first_caller_does_not_wait_for_all(
 
 
 def test_a_caller_whose_loop_is_gone_does_not_stop_the_writer(path: Path, connection: sqlite3.Connection) -> None:
-    writer = GroupWriter(connection)
+    writer = GroupWriter(connection, 1.0)
     abandoned = asyncio.new_event_loop()
 
     async def ask() -> None:

@@ -79,7 +79,7 @@ class SqliteDatabase:
         self._reader = _open(path, READ_PATIENCE)
         try:
             _sync_folder(path.parent)
-            self._writer = GroupWriter(_open(path, WRITE_PATIENCE))
+            self._writer = GroupWriter(_open(path, WRITE_PATIENCE), WRITE_PATIENCE)
         except BaseException:
             self._reader.close()
             raise

@@ -13,6 +13,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ __all__ = ["GroupWriter"]
 
 Result = TypeVar("Result")
 Mutation = Callable[[sqlite3.Connection], Result]
+
+# How often it is asked whether another process has ended its transaction. SQLite itself would sleep longer and longer,
+# up to a tenth of a second, while transactions take one or two milliseconds.
+_POLL_SECONDS = 0.0005
 
 # The first of a group waits for all of it: this many manifests take some 20 ms. Beyond, a sync costs little a head.
 _MAX_GROUP = 256
@@ -51,9 +56,12 @@ class _Job:
 class GroupWriter:
     """A thread with a connection; the only one of its store that writes."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Take over a connection, which ``close`` will close."""
+    def __init__(self, connection: sqlite3.Connection, patience: float) -> None:
+        """Take over a connection, which ``close`` will close, and wait so many seconds for other processes."""
         self._connection = connection
+        self._patience = patience
+        # Once a transaction has begun, it waits for nobody.
+        connection.execute("PRAGMA busy_timeout = 0")
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         # A process that ends without closing must not hang: nobody waits for what is then lost.
@@ -108,7 +116,7 @@ class GroupWriter:
     def _run_group(self, group: list[_Job]) -> None:
         connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             for job in group:
                 self._run_job(job)
             connection.execute("COMMIT")
@@ -118,6 +126,23 @@ class GroupWriter:
                     connection.execute("ROLLBACK")
             for job in group:
                 job.error = _failure(error)
+
+    def _begin(self) -> None:
+        """Begin a transaction as soon as no other process has one.
+
+        Raises:
+            sqlite3.Error: others have had theirs for as long as we are patient, or something else is wrong.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
 
     def _run_job(self, job: _Job) -> None:
         """Run one mutation within the group.
