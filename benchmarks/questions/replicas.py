@@ -16,9 +16,8 @@ from benchmarks.subjects import Subject
 from benchmarks.subjects.shared import DISTRIBUTION_S3, PROXIED, REPLICA, REPLICAS, SHARED
 from support.distribution import distribution, in_bucket
 from support.nginx import proxied
-from support.object_store import CREDENTIALS, S3Server, s3_server
-from support.postgres import postgres_server
 from support.registry import Registry, Setup, serve
+from support.replicas import shared_stores
 
 __all__ = ["NAME", "get", "get_limited", "push", "run"]
 
@@ -64,29 +63,15 @@ def run(bench: Bench) -> None:
 
 @contextmanager
 def _subjects(folder: Path) -> Iterator[tuple[list[Subject], Sequence[Registry]]]:
-    folder.chmod(0o711)
-    os.environ.update(CREDENTIALS)
     with ExitStack() as stack:
-        s3 = stack.enter_context(s3_server(folder / "s3"))
-        replicas = stack.enter_context(_replicas(folder, s3))
+        _, s3, urls = stack.enter_context(shared_stores(folder))
+        setup = Setup(None, settings={**urls, "FERRO_OCI_ACCESS_LOG": "false"})
+        replicas = [stack.enter_context(serve(setup, folder / f"replica-{number}.log")) for number in range(_COUNT)]
         one = stack.enter_context(_behind_nginx(folder / "one", replicas[:1]))
         all_of_them = stack.enter_context(_behind_nginx(folder / "all", replicas))
         other = stack.enter_context(distribution(in_bucket(s3, "distribution"), folder / "distribution"))
         found = ((REPLICA, replicas[0]), (PROXIED, one), (REPLICAS, all_of_them), (DISTRIBUTION_S3, other))
         yield [Subject(kind, registry.address, registry.process.pid, folder) for kind, registry in found], replicas
-
-
-@contextmanager
-def _replicas(folder: Path, s3: S3Server) -> Iterator[Sequence[Registry]]:
-    with postgres_server(folder / "postgres") as postgres, ExitStack() as stack:
-        postgres.make_registry()
-        settings = {
-            "FERRO_OCI_DATABASE_URL": postgres.url("registry"),
-            "FERRO_OCI_STORAGE_URL": s3.url("ours"),
-            "FERRO_OCI_ACCESS_LOG": "false",
-        }
-        setup = Setup(None, settings=settings)
-        yield [stack.enter_context(serve(setup, folder / f"replica-{number}.log")) for number in range(_COUNT)]
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Images that are built and run here, with storage of their own and without any network but this machine's loopback."""
 
-import http.client
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.process import Client, daemon
+from support.process import Client, answers, daemon
 from support.registry import Registry
 from support.tools import clean_environment, require
 
@@ -98,7 +97,7 @@ class Image:
         given = [part for variable, value in variables.items() for part in ("--env", f"{variable}={value}")]
         options = (*_CONFINED, *_NO_NEW_PRIVILEGES, *_HERE, *_LIMITS, *options)
         argv = (*self.podman.argv, "run", "--rm", "--name", name, *options, *given, _IMAGE)
-        with daemon(argv, self.podman.env, log, lambda: _is_ready(listen)) as process:
+        with daemon(argv, self.podman.env, log, lambda: answers(listen)) as process:
             yield Container(name, Registry(listen, process), self.podman)
         assert process.returncode == 0, log.read_text(errors="replace")[-4000:]
 
@@ -119,17 +118,6 @@ def built(home: Path) -> Iterator[Image]:
         stack.callback(image.remove)
         image.build()
         yield image
-
-
-def _is_ready(listen: str) -> bool:
-    connection = http.client.HTTPConnection(listen, timeout=5)
-    try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Servers that are started, killed and started again on the same folder."""
 
-import http.client
 import json
 import shutil
 import signal
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ferro_oci_server.testing.faults.failpoints import ChosenPoint
-from support.process import free_port
+from support.process import answers, free_port
 
 _TESTS = Path(__file__).parents[1]
 _READY_SECONDS = 30.0
@@ -163,14 +162,7 @@ class Server:
     def _ready(self) -> bool:
         if len(list((self.folder / "started").iterdir())) < self.workers:
             return False
-        connection = http.client.HTTPConnection(self.address, timeout=5)
-        try:
-            connection.request("GET", "/ready")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
+        return answers(self.address)
 
     def _is_zombie(self) -> bool:
         try:

@@ -1,7 +1,6 @@
 """The command with users, a policy and keys, as a process: who gets in, what is refused, what is written down."""
 
 import base64
-import http.client
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 from auth.issuer import KeyServer, key_server
 from auth.test_issuers import claims
 from auth.tokens import token
-from support.process import free_port
+from support.process import answers, free_port
 from support.registry import Registry, Reply, Setup, serve
 
 COMMAND = str(Path(sys.executable).with_name("ferro-oci-server"))
@@ -251,7 +250,7 @@ def test_it_warns_of_what_others_can_reach(
     with log.open("wb") as output:
         process = subprocess.Popen([COMMAND], env=env, stdout=output, stderr=output)
     try:
-        assert _within(30, lambda: _is_up(port))
+        assert _within(30, lambda: answers(f"127.0.0.1:{port}"))
     finally:
         process.terminate()
         process.wait(30)
@@ -260,17 +259,6 @@ def test_it_warns_of_what_others_can_reach(
         warning == "EVERYBODY MAY",
         warning == "IN PLAIN TEXT",
     )
-
-
-def _is_up(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def test_no_secret_is_in_anything_that_it_writes(folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.damage import DAMAGES, Damage, blob_file, damage_file, flipped
-from support.process import daemon, free_port
+from support.process import daemon, free_port, listens
 from support.registry import Registry, Setup, serve
 
 ROOT = Path(__file__).parents[2]
@@ -33,16 +32,9 @@ def serving(server: str, storage: Path, log: Path) -> Iterator[Registry]:
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT / "tests"), "--factory"]
     command += ["support.stored_app:app", "--port", str(port), "--http", server.removeprefix("uvicorn-")]
     env = {**os.environ, "FERRO_OCI_STORAGE_DIR": str(storage)}
-
-    def ready() -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    with daemon(command, env, log, ready) as process:
-        yield Registry(f"127.0.0.1:{port}", process)
+    address = f"127.0.0.1:{port}"
+    with daemon(command, env, log, lambda: listens(address)) as process:
+        yield Registry(address, process)
 
 
 def download(registry: Registry) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from ferro_oci_server.config import Config
 from ferro_oci_server.core.quota import Quota
 from ferro_oci_server.server import limits_of, quota_of
 from ferro_oci_server.testing.images import image
-from support.process import daemon, free_port
+from support.process import daemon, free_port, listens
 from support.registry import Registry, Reply, Setup, serve
 
 MIB = 1024 * 1024
@@ -59,7 +59,7 @@ def uvicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     env = {**os.environ, **STRICT, "FERRO_OCI_STORAGE_DIR": str(folder / "storage"), "FERRO_OCI_LOG_LEVEL": "error"}
     command = [sys.executable, "-m", "uvicorn", "--factory", "--app-dir", str(Path(__file__).parents[1])]
     command += ["support.asgi:app", "--port", str(port), "--log-level", "warning"]
-    with daemon(command, env, folder / "log", lambda: _answers(port)) as process:
+    with daemon(command, env, folder / "log", lambda: listens(f"127.0.0.1:{port}")) as process:
         yield Registry(f"127.0.0.1:{port}", process)
 
 
@@ -508,11 +508,3 @@ def assert_readable(registry: Registry, kept: dict[str, bytes]) -> None:
     for digest, content in kept.items():
         assert registry.request("HEAD", f"/v2/a/b/blobs/{digest}").status == 200
         assert registry.request("GET", f"/v2/a/b/blobs/{digest}").body == content
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True

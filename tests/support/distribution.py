@@ -1,12 +1,11 @@
 """A running registry of distribution, with its files in a folder or in a bucket."""
 
-import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from support.object_store import CREDENTIALS, S3Server
-from support.process import daemon, free_port
+from support.process import answers, daemon, free_port
 from support.registry import Registry
 from support.tools import clean_environment, require
 
@@ -56,18 +55,8 @@ def distribution(storage: str, home: Path) -> Iterator[Registry]:
     settings = home / "settings.yml"
     settings.write_text(_SETTINGS.format(storage=storage, address=address), encoding="utf-8")
 
-    def ready() -> bool:
-        connection = http.client.HTTPConnection(address, timeout=5)
-        try:
-            connection.request("GET", "/v2/")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
     # Else it looks for somebody who collects its traces.
     environment = {**clean_environment(home), "OTEL_TRACES_EXPORTER": "none"}
     command = [require("distribution"), "serve", str(settings)]
-    with daemon(command, environment, home / "log", ready) as process:
+    with daemon(command, environment, home / "log", lambda: answers(address, "/v2/")) as process:
         yield Registry(address, process)

@@ -1,12 +1,11 @@
 """nginx before one or more registries, with the configuration that we recommend."""
 
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.process import daemon, free_port
+from support.process import daemon, free_port, listens
 from support.registry import Registry
 
 _TEMPLATE = Path(__file__).parents[2] / "deploy" / "nginx.conf"
@@ -28,13 +27,5 @@ def proxied(folder: Path, *registries: Registry, changes: Mapping[str, str] | No
     configuration = folder / "nginx.conf"
     configuration.write_text(text, encoding="utf-8")
 
-    def ready() -> bool:
-        try:
-            host, port = address.split(":")
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    with daemon([program, "-c", str(configuration)], None, folder / "nginx.log", ready) as process:
+    with daemon([program, "-c", str(configuration)], None, folder / "nginx.log", lambda: listens(address)) as process:
         yield Registry(address, process)

@@ -1,7 +1,6 @@
 """A real S3 server on a free port, which keeps its buckets as folders."""
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
-from support.process import daemon, free_port
+from support.process import daemon, free_port, listens
 from support.tools import require
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "secret-of-tester"}
@@ -53,13 +52,5 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     }
     command = [require("versitygw"), "--port", address, "--quiet", "--keep-alive", "posix", str(bucket.parent)]
 
-    def ready() -> bool:
-        host, port = address.split(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    with daemon(command, environment, folder / "versitygw.log", ready):
+    with daemon(command, environment, folder / "versitygw.log", lambda: listens(address)):
         yield S3Server(address, bucket)

@@ -4,7 +4,9 @@
 2. Only processes started here are ended, each by its own id.
 """
 
+import http.client
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +66,35 @@ class Client:
     def patient(self, seconds: float) -> "Client":
         """The same client with another bound on each command's time."""
         return replace(self, seconds=seconds)
+
+
+def connect(address: str, tls: ssl.SSLContext | None, seconds: float) -> http.client.HTTPConnection:
+    """A connection, encrypted where it is said whom to believe."""
+    if tls is None:
+        return http.client.HTTPConnection(address, timeout=seconds)
+    return http.client.HTTPSConnection(address, timeout=seconds, context=tls)
+
+
+def answers(address: str, path: str = "/ready", tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a server is there, and answers a path with 200."""
+    connection = connect(address, tls, 5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def listens(address: str) -> bool:
+    """Whether somebody takes connections."""
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def free_port(host: str = "127.0.0.1") -> int:

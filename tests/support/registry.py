@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from support.process import answers, connect
+
 from .images import Image
 from .process import daemon, free_port
 
@@ -131,13 +133,6 @@ class Registry:
         assert grown < MEMORY_GROWTH_MIB, f"the server grew by {grown} MiB"
 
 
-def connect(address: str, tls: ssl.SSLContext | None, seconds: float) -> http.client.HTTPConnection:
-    """A connection, encrypted where it is said whom to believe."""
-    if tls is None:
-        return http.client.HTTPConnection(address, timeout=seconds)
-    return http.client.HTTPSConnection(address, timeout=seconds, context=tls)
-
-
 def _tree(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     return [pid, *(member for child in children for member in _tree(int(child)))]
@@ -179,19 +174,9 @@ def serve(setup: Setup, log: Path) -> Iterator[Registry]:
     """Run a registry until the block ends; SIGTERM must then make it exit with 0."""
     listen = f"{setup.host}:{free_port(setup.host)}"
     ready_path = os.environ.get("FERRO_INTEROP_READY", "/ready")
-
-    def ready() -> bool:
-        connection = connect(listen, setup.tls, 5)
-        try:
-            connection.request("GET", ready_path)
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
     env = {key: value for key, value in os.environ.items() if not key.startswith("FERRO_OCI_")}
-    with daemon(setup.command(listen), {**env, **setup.settings}, log, ready) as process:
+    command, settings = setup.command(listen), {**env, **setup.settings}
+    with daemon(command, settings, log, lambda: answers(listen, ready_path, setup.tls)) as process:
         yield Registry(listen, process, setup.tls)
     tail = log.read_text(errors="replace")[-4000:]
     assert process.returncode == 0, f"the server exited with {process.returncode} after SIGTERM:\n{tail}"

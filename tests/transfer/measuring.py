@@ -6,7 +6,6 @@ copy. The folder should be on the disk that is asked about, and is left to whoev
 
 import argparse
 import asyncio
-import os
 import random
 import signal
 import subprocess
@@ -18,13 +17,13 @@ from pathlib import Path
 
 from ferro_oci_server.backends.blob.filesystem import FsBlobStore
 from ferro_oci_server.backends.meta.sqlite import SqliteRegistryMeta
+from ferro_oci_server.config import PREFIX
 from ferro_oci_server.core.state import AppState
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.name import RepositoryName
 from ferro_oci_server.oci.reference import Tag
 from ferro_oci_server.testing.images import image
-from support.object_store import CREDENTIALS, s3_server
-from support.postgres import postgres_server
+from support.replicas import shared_stores
 
 COMMAND = Path(sys.executable).with_name("ferro-oci-server")
 REPOSITORIES = 100
@@ -91,17 +90,13 @@ def killed(seconds: float, *arguments: str | Path) -> None:
 
 
 @contextmanager
-def shared_stores(folder: Path) -> Iterator[Path]:
-    """PostgreSQL and an S3 server, and the file of settings that names them."""
-    folder.mkdir(parents=True)
-    folder.chmod(0o711)
-    os.environ.update(CREDENTIALS)
-    with postgres_server(folder / "postgres") as postgres, s3_server(folder / "s3") as s3:
-        postgres.make_registry()
-        settings = folder / "settings.toml"
-        text = f'database_url = "{postgres.url("registry")}"\nstorage_url = "{s3.url("registry")}"\n'
-        settings.write_text(text, encoding="utf-8")
-        yield settings
+def shared_place(folder: Path) -> Iterator[Path]:
+    """A file of settings that names PostgreSQL and an S3 server, which run until the block ends."""
+    with shared_stores(folder) as (_, _, settings):
+        place = folder / "settings.toml"
+        lines = [f'{name.removeprefix(PREFIX).lower()} = "{value}"\n' for name, value in settings.items()]
+        place.write_text("".join(lines), encoding="utf-8")
+        yield place
 
 
 def measure_passes(old: Path, new: Path) -> None:
@@ -137,7 +132,7 @@ def main() -> None:
         asyncio.run(fill(old, options.images, options.layer_kib * 1024))
         print(f"== filled in {time.monotonic() - before:.1f} s", flush=True)
     if options.shared:
-        with shared_stores(options.folder / "shared") as settings:
+        with shared_place(options.folder / "shared") as settings:
             measure_kills(old, settings, options.kill_after, ("--config", str(settings)))
         return
     measure_passes(old, options.folder / "new")

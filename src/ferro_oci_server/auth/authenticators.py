@@ -7,7 +7,7 @@ from ferro_oci_server.auth.credentials import Credentials
 from ferro_oci_server.auth.errors import BadCredentials
 from ferro_oci_server.auth.principals import Principal
 
-__all__ = ["Authenticator", "Lasting", "Recalling", "authenticate", "stamp"]
+__all__ = ["Authenticator", "Lasting", "Recalling", "authenticate", "find", "stamp"]
 
 
 class Authenticator(Protocol):
@@ -41,18 +41,31 @@ class Recalling(Protocol):
         ...
 
 
-async def authenticate(authenticators: Sequence[Authenticator], credentials: Credentials) -> Principal:
-    """Ask one after the other.
+async def find(authenticators: Sequence[Authenticator], credentials: Credentials) -> Principal | None:
+    """Ask one after the other; ``None`` where none of them looks at such credentials.
 
     Raises:
-        BadCredentials: none of them knows the client.
+        BadCredentials: one does, and they are wrong.
         AuthenticatorUnavailable: one could not tell.
     """
     for authenticator in authenticators:
         principal = await authenticator.authenticate(credentials)
         if principal is not None:
             return principal
-    raise BadCredentials("nobody has these credentials")
+    return None
+
+
+async def authenticate(authenticators: Sequence[Authenticator], credentials: Credentials) -> Principal:
+    """The same, where somebody must have them.
+
+    Raises:
+        BadCredentials: none of them knows the client.
+        AuthenticatorUnavailable: one could not tell.
+    """
+    principal = await find(authenticators, credentials)
+    if principal is None:
+        raise BadCredentials("nobody has these credentials")
+    return principal
 
 
 async def stamp(authenticators: Sequence[Authenticator], principal: Principal) -> str | None:

@@ -20,7 +20,7 @@ from ferro_oci_server.api.limits import Limits
 from ferro_oci_server.api.requests import ACCESS, REQUEST, Request
 from ferro_oci_server.auth.access import PrincipalAccess
 from ferro_oci_server.auth.audit import AuditLog
-from ferro_oci_server.auth.authenticators import Authenticator, Recalling, authenticate
+from ferro_oci_server.auth.authenticators import Authenticator, Recalling, authenticate, find
 from ferro_oci_server.auth.brakes import Brakes
 from ferro_oci_server.auth.challenge import Challenge
 from ferro_oci_server.auth.credentials import ClientCertificate, parse_authorization
@@ -145,48 +145,38 @@ class Gate:
             TooManyRequests: something was wrong too often, from there.
         """
         header = request.headers.get(b"authorization")
-        if header is None:
-            return await self._certified(request, needed, passage)
-        passage.has_credentials = True
-        if header.startswith(_BEARER):
+        if header is not None and header.startswith(_BEARER):
             for it in self._recalling:
                 known = it.recall(header[len(_BEARER) :])
                 if known is not None:
-                    passage.principal = known
+                    passage.has_credentials, passage.principal = True, known
                     return known
         try:
-            credentials = parse_authorization(header.decode("latin-1"), request.client)
-            principal = await authenticate(self._authenticators, credentials)
+            principal = await self._found(request, header)
         except BadCredentials as exc:
-            raise self._wrong(request, needed, passage, exc) from None
+            passage.has_credentials, passage.reason = True, str(exc)
+            self._brakes.note_failure(request.client)
+            raise self._challenge.raised(request, needed, "the credentials are wrong", "invalid_token") from None
         except AuthenticatorUnavailable as exc:
+            passage.has_credentials = True
             raise StoreUnavailable(str(exc)) from exc
+        # A token of nobody in particular is shown, too.
+        passage.has_credentials = header is not None or principal is not ANONYMOUS
         passage.principal = principal
         return principal
 
-    async def _certified(self, request: Request, needed: Need, passage: Passage) -> Principal:
-        """Whose certificate a connection has that shows nothing else; nobody's where none is looked at.
+    async def _found(self, request: Request, header: bytes | None) -> Principal:
+        """Whose the header is or, without one, the certificate; nobody's where none is shown, or looked at.
 
         Raises:
-            Unauthorized: it is wrong.
+            BadCredentials, AuthenticatorUnavailable: as ``authenticate``.
         """
+        if header is not None:
+            credentials = parse_authorization(header.decode("latin-1"), request.client)
+            return await authenticate(self._authenticators, credentials)
         if request.certificate is None:
             return ANONYMOUS
-        credentials = ClientCertificate(request.certificate)
-        for authenticator in self._authenticators:
-            try:
-                principal = await authenticator.authenticate(credentials)
-            except BadCredentials as exc:
-                raise self._wrong(request, needed, passage, exc) from None
-            if principal is not None:
-                passage.has_credentials, passage.principal = True, principal
-                return principal
-        return ANONYMOUS
-
-    def _wrong(self, request: Request, needed: Need, passage: Passage, exc: BadCredentials) -> Unauthorized:
-        passage.has_credentials, passage.reason = True, str(exc)
-        self._brakes.note_failure(request.client)
-        return self._challenge.raised(request, needed, "the credentials are wrong", "invalid_token")
+        return await find(self._authenticators, ClientCertificate(request.certificate)) or ANONYMOUS
 
     async def _decide(
         self,

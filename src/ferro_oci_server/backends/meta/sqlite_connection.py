@@ -27,6 +27,7 @@ __all__ = [
     "change_many",
     "connect",
     "every",
+    "insist",
     "one",
     "prepare",
     "revision",
@@ -44,6 +45,10 @@ WRITE_PATIENCE = 5.0
 READ_PATIENCE = 0.25
 # Changing tables may copy them.
 UPGRADE_PATIENCE = 60.0
+
+# How often it is asked whether another process has ended its transaction. SQLite itself would sleep longer and longer,
+# up to a tenth of a second, while transactions take one or two milliseconds.
+_POLL_SECONDS = 0.0005
 
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
@@ -117,17 +122,26 @@ def connect(path: Path, patience: float, *, foreign_keys: bool = True) -> sqlite
     return connection
 
 
-def _enter_wal_mode(connection: sqlite3.Connection, deadline: float) -> None:
+def insist(connection: sqlite3.Connection, sql: str, deadline: float) -> sqlite3.Cursor:
+    """Run a statement as soon as no other connection is in its way: SQLite's own waiting is none, or too long.
+
+    ``deadline`` is one of ``time.monotonic``.
+
+    Raises:
+        sqlite3.Error: others were in its way until then, or something else is wrong.
+    """
     while True:
         try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return connection.execute(sql)
         except sqlite3.OperationalError as error:
-            # The switch does not wait for others that switch the same new file.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
-        else:
-            break
+            time.sleep(_POLL_SECONDS)
+
+
+def _enter_wal_mode(connection: sqlite3.Connection, deadline: float) -> None:
+    # The switch does not wait for others that switch the same new file.
+    (mode,) = insist(connection, "PRAGMA journal_mode = WAL", deadline).fetchone()
     if mode != "wal":
         raise StoreUnavailable("the metadata database must be on a local file system, for its write-ahead log")
 

@@ -20,17 +20,13 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from ferro_oci_server.backends.meta.sqlite_connection import translated
+from ferro_oci_server.backends.meta.sqlite_connection import insist, translated
 from ferro_oci_server.core.ports import StoreError, StoreUnavailable
 
 __all__ = ["GroupWriter"]
 
 Result = TypeVar("Result")
 Mutation = Callable[[sqlite3.Connection], Result]
-
-# How often it is asked whether another process has ended its transaction. SQLite itself would sleep longer and longer,
-# up to a tenth of a second, while transactions take one or two milliseconds.
-_POLL_SECONDS = 0.0005
 
 # The first of a group waits for all of it: this many manifests take some 20 ms. Beyond, a sync costs little a head.
 _MAX_GROUP = 256
@@ -116,7 +112,7 @@ class GroupWriter:
     def _run_group(self, group: list[_Job]) -> None:
         connection = self._connection
         try:
-            self._begin()
+            insist(connection, "BEGIN IMMEDIATE", time.monotonic() + self._patience)
             for job in group:
                 self._run_job(job)
             connection.execute("COMMIT")
@@ -126,23 +122,6 @@ class GroupWriter:
                     connection.execute("ROLLBACK")
             for job in group:
                 job.error = _failure(error)
-
-    def _begin(self) -> None:
-        """Begin a transaction as soon as no other process has one.
-
-        Raises:
-            sqlite3.Error: others have had theirs for as long as we are patient, or something else is wrong.
-        """
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(_POLL_SECONDS)
-            else:
-                return
 
     def _run_job(self, job: _Job) -> None:
         """Run one mutation within the group.
