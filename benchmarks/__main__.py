@@ -38,16 +38,20 @@ def main() -> int:
     _FOLDER.mkdir(parents=True, exist_ok=True)
     load = Load(_FOLDER)
     results = Results({**facts(), "scale": asdict(scale)})
+    whole = not (options.quick or options.only or options.subjects)
+    folder = options.output or (_RESULTS if whole else _FOLDER / "last")
     bench = Bench(scale, load, Stores(_FOLDER, load), results, options.subjects)
     begin = time.monotonic()
     for name in options.only or QUESTIONS:
         started = time.monotonic()
         say(f"{name}:")
-        QUESTIONS[name](bench)
+        try:
+            QUESTIONS[name](bench)
+        finally:
+            # What was measured is not lost with what could not be.
+            (_FOLDER / "so-far.json").write_text(results.as_json(), encoding="utf-8")
         say(f"{name}: {time.monotonic() - started:.0f} s")
     results.facts["took"] = f"{(time.monotonic() - begin) / 60:.0f} minutes"
-    whole = not (options.quick or options.only or options.subjects)
-    folder = options.output or (_RESULTS if whole else _FOLDER / "last")
     table = report.write(results, scale, folder)
     print(table.read_text(encoding="utf-8"))
     say(f"written to {folder}")

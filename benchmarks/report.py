@@ -29,7 +29,8 @@ _NOTES = """\
   what ours hold by the writer that pushes go through: to push it all would take hours with them, and minutes with ours.
 - 1,000,000 entries, and long lists of repositories and referrers, are asked of ours only. distribution has no list of
   referrers, and the seed writes its whole metadata at each push.
-- The seed keeps uploads and downloads in memory as a whole, so it is not asked for many of 1 GiB or 256 MiB at once.
+- The seed refuses bodies of more than 512 MiB, and keeps uploads and downloads in memory as a whole: it is not asked
+  for a blob of 1 GiB, nor for many large ones at once.
 - The smallest answers come from the page cache, and the disk's own cache takes part in each sync, with all of them.
 """
 # A generator that has used this much of the one processor that it may use was what could not go faster.

@@ -21,6 +21,8 @@ _MANY_PUSHES = 8
 
 WAYS = {"patch": "one streaming PATCH", "put": "one PUT"}
 _PIECE = 1024 * 1024
+# It refuses larger bodies.
+_SEED_TAKES = 512 * _PIECE
 # Not 64 KiB: with the head it is a little more than a segment of the loopback, whose end some servers hold back until a
 # timer of the system goes off. No other network is like that.
 _SPAN = 32 * 1024
@@ -61,7 +63,7 @@ def run(bench: Bench) -> None:
 
 
 def _push_alone(bench: Bench, way: str) -> None:
-    kinds = bench.kinds("files", "files x2", "memory", "distribution", "seed")
+    kinds = bench.kinds("files", "files x2", "memory", "distribution", *_seed(bench))
     for number in range(bench.scale.rounds):
         if kinds:
             bench.take(push(bench.scale.blob, way), LIMIT, _sha256)
@@ -69,6 +71,10 @@ def _push_alone(bench: Bench, way: str) -> None:
             # A new server each time: what was pushed before takes room, in memory or on the disk.
             with bench.stores.serve(kind) as subject:
                 _push(bench, subject, way, 1)
+
+
+def _seed(bench: Bench) -> tuple[str, ...]:
+    return ("seed",) if bench.scale.blob <= _SEED_TAKES else ()
 
 
 def _push_many(bench: Bench, way: str) -> None:
@@ -106,7 +112,8 @@ def _sha256() -> Sample:
 def _pulls(bench: Bench) -> None:
     size = bench.scale.blob
     blob = LargeBlob.make(bench.stores.folder, size)
-    with bench.serve(bench.kinds("files", "files x2", "memory", "distribution", "seed", "nginx")) as subjects:
+    names = ("files", "files x2", "memory", "distribution", *_seed(bench), "nginx")
+    with bench.serve(bench.kinds(*names)) as subjects:
         for subject in subjects:
             blob.put_into(subject, content.REPOSITORY)
         path = f"/v2/{content.REPOSITORY}/blobs/{blob.digest}"
