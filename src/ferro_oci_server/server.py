@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
@@ -171,7 +171,25 @@ def serve(config: Config) -> None:
         )
         bind_children()
         with CertificateWatch(config, server.signal_handler_reload):
-            server.serve(target_loader=partial(_load, shared), wrap_loader=False)
+            server.serve(_worker(shared), target_loader=partial(_load, shared), wrap_loader=False)
+
+
+def _worker(config: Config) -> Callable[..., None] | None:
+    """What a worker process runs: without TLS, our own HTTP/1.1; else granian's, which speaks HTTP/2, too."""
+    return partial(_serve_plainly, config) if config.tls_cert is None else None
+
+
+def _serve_plainly(config: Config, *_: object) -> None:
+    # Its library is for those who use it.
+    from ferro_oci_server.http1.worker import run_worker  # noqa: PLC0415
+
+    run_worker(
+        partial(_load, config),
+        config.listen.host,
+        config.listen.port,
+        head_seconds=config.header_seconds,
+        max_connections=config.max_connections,
+    )
 
 
 def limits_of(config: Config) -> Limits:

@@ -1,0 +1,303 @@
+"""One connection: requests are read off it one behind the other, and answered in their order.
+
+    socket --data_received--> parser --on_...--> Cycle, Cycle, ... --one at a time--> application
+
+1. A connection on which no request is being answered has a deadline, for a whole head to arrive.
+2. What is not wanted yet stays with its sender: no more is read than a few pieces of a body, or a few heads.
+3. What is not HTTP/1.1 is refused, and nothing is read behind it: two readers must not see two things there.
+4. A connection ends in a way that lets its peer read the answer: what still comes is read and dropped for a moment.
+
+Spec: RFC 9112.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
+
+import httptools
+
+from ferro_oci_server.http1.cycle import Cycle
+from ferro_oci_server.http1.response import BAD_REQUEST, HEAD_TOO_LARGE
+
+if TYPE_CHECKING:
+    from ferro_oci_server.http1.server import Http1Server
+
+__all__ = ["Connection"]
+
+# What the application itself refuses is much less: this is only what is held before it is asked.
+_MAX_HEAD = 64 * 1024
+_MAX_BUFFERED = 128 * 1024
+_MAX_WAITING = 8
+
+# How long an answer may take to be read by a peer that still sends.
+_LINGER_SECONDS = 2.0
+
+
+class Connection(asyncio.Protocol):
+    """Serves one peer. Its callbacks are the event loop's and the parser's."""
+
+    def __init__(self, server: "Http1Server") -> None:
+        self._server = server
+        self._loop = server.loop
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser = httptools.HttpRequestParser(self)
+        self._client: tuple[str, int] | None = None
+        self._address: tuple[str, int] | None = None
+        # Of the head that is arriving.
+        self._head_bytes = 0
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        # The request whose body is arriving, those that wait, and the one that is being answered.
+        self._incoming: Cycle | None = None
+        self._waiting: deque[Cycle] = deque()
+        self._active: Cycle | None = None
+        self._is_advancing = False
+        # No request is read behind what was read already; what is then to be said, after all answers; it is over.
+        self._is_deaf = False
+        self._last_words = b""
+        self._is_closing = False
+        self._is_reading = True
+        self._drain: asyncio.Future[None] | None = None
+        self._is_congested = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def date(self) -> bytes:
+        """The line that tells a response's date."""
+        return self._server.date
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no request is to follow, whatever the peer wants."""
+        return self._server.is_stopping
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._client = transport.get_extra_info("peername")
+        self._address = transport.get_extra_info("sockname")
+        self._server.opened(self)
+        self._deadline = self._loop.time() + self._server.head_seconds
+        self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let the requests know that there is nobody to answer."""
+        self._is_closing = self._is_deaf = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.resume_writing()
+        self._waiting.clear()
+        for cycle in (self._incoming, self._active):
+            if cycle is not None:
+                cycle.vanish()
+        self._server.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests."""
+        if self._is_deaf:
+            return
+        if self._incoming is None:
+            if not self._head_bytes and self._active is None:
+                self._deadline = self._loop.time() + self._server.head_seconds
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Another protocol, which is not spoken here. The request itself, the last that was read, is answered.
+            self._is_deaf = True
+            self._waiting[-1].framing.keeps_alive = False
+        except httptools.HttpParserError:
+            self._give_up(BAD_REQUEST)
+        if self._incoming is not None:
+            self._incoming.wake()
+        elif self._head_bytes > _MAX_HEAD and not self._is_deaf:
+            self._give_up(HEAD_TOO_LARGE)
+        self._advance()
+        self.regulate()
+
+    def eof_received(self) -> bool:
+        """Keep the connection for the answers, where whole requests wait for them."""
+        self._is_deaf = True
+        if self._incoming is not None:
+            self._incoming.vanish()
+            return False
+        return self._active is not None
+
+    def pause_writing(self) -> None:
+        """Know that the peer takes less than it gets."""
+        self._is_congested = True
+
+    def resume_writing(self) -> None:
+        """Go on with who waits for that."""
+        self._is_congested = False
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_result(None)
+        self._advance()
+
+    # What the parser tells.
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One line of the head, or of the trailer, which nobody wants."""
+        if self._incoming is None:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head."""
+        parser, headers, version = self._parser, self._headers, self._parser.get_http_version()
+        scope = self._scope(parser.get_method().decode("ascii"), version, headers)
+        wants_continue = version == "1.1" and any(key == b"expect" for key, _ in headers)
+        cycle = Cycle(self, scope, keeps_alive=parser.should_keep_alive(), wants_continue=wants_continue)
+        self._url, self._headers = b"", []
+        self._incoming = cycle
+        self._waiting.append(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._incoming is not None:
+            self._incoming.feed(body)
+
+    def on_message_complete(self) -> None:
+        """The end of the request."""
+        cycle = self._incoming
+        if cycle is None:
+            return
+        cycle.complete = True
+        cycle.wake()
+        self._incoming = None
+        self._head_bytes = 0
+        if not cycle.framing.keeps_alive:
+            self._is_deaf = True
+
+    # What the requests do.
+
+    def write(self, data: bytes) -> None:
+        """Send to the peer, if it is still there."""
+        if not self._is_closing:
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the peer has taken most of what it got."""
+        while self._is_congested and not self._is_closing:
+            self._drain = self._loop.create_future()
+            await self._drain
+
+    def regulate(self) -> None:
+        """Read on, or leave what comes with its sender."""
+        incoming = self._incoming
+        wants = self._is_deaf or (
+            len(self._waiting) <= _MAX_WAITING and (incoming is None or incoming.buffered <= _MAX_BUFFERED)
+        )
+        if wants != self._is_reading and not self._is_closing:
+            self._is_reading = wants
+            if wants:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def finish(self, cycle: Cycle, *, answered: bool) -> None:
+        """Go on behind a request whose application has ended."""
+        self._active = None
+        if not answered:
+            # Its body must not look whole.
+            self._abort()
+        elif not cycle.complete or not cycle.framing.keeps_alive or self._server.is_stopping:
+            self._close()
+        self._deadline = self._loop.time() + self._server.head_seconds
+        self._advance()
+
+    def stop(self) -> None:
+        """End as soon as no request is being answered."""
+        if self._active is None:
+            self._close()
+
+    def _scope(self, method: str, version: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+        path, _, query = self._target().partition(b"?")
+        text = path.decode("latin-1")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": method,
+            "scheme": "http",
+            "path": unquote(text) if "%" in text else text,
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": headers,
+            "client": self._client,
+            "server": self._address,
+        }
+
+    def _target(self) -> bytes:
+        """The path and the query. RFC 9112 section 3.2."""
+        url = self._url
+        if url.startswith((b"http://", b"https://")):
+            _, _, rest = url.partition(b"://")
+            _, slash, path = rest.partition(b"/")
+            return slash + path
+        return url
+
+    def _advance(self) -> None:
+        """Let the next request be answered, if none is and the peer takes answers."""
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        server = self._server
+        while self._waiting and self._active is None and not self._is_congested and not self._is_closing:
+            self._active = self._waiting.popleft()
+            self._active.start(server.spawn, server.application)
+        self._is_advancing = False
+        if self._last_words and self._active is None and not self._waiting:
+            self.write(self._last_words)
+            self._close()
+        elif self._is_deaf and self._active is None and not self._waiting and self._incoming is None:
+            self._close()
+
+    def _give_up(self, words: bytes) -> None:
+        """Read no more: what comes makes no sense."""
+        self._is_deaf = True
+        if self._incoming is None:
+            self._last_words = words
+        else:
+            # Its application gets to know, and says it.
+            self._incoming.vanish()
+
+    def _close(self) -> None:
+        """Send what is to be sent, and let the peer read it."""
+        if self._is_closing:
+            return
+        self._is_closing = self._is_deaf = True
+        self._waiting.clear()
+        if self._incoming is None and not self._last_words:
+            self._transport.close()
+            return
+        # To close while something still comes would make the system forget what the peer has not read yet.
+        if not self._is_reading:
+            self._transport.resume_reading()
+        self._transport.write_eof()
+        self._loop.call_later(_LINGER_SECONDS, self._transport.abort)
+
+    def _abort(self) -> None:
+        self._is_closing = self._is_deaf = True
+        self._transport.abort()
+
+    def _look(self) -> None:
+        """End a connection that is silent; look again when it could be."""
+        now = self._loop.time()
+        if self._active is not None:
+            self._deadline = now + self._server.head_seconds
+        if now < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look)
+        else:
+            self._abort()
+
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
