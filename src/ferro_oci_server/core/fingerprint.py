@@ -56,9 +56,11 @@ class Fingerprint:
 class Checker:
     """Tells whether bytes are those of a blob: by its checksum where that is known, else by its digest."""
 
-    __slots__ = ("_expected", "_state")
+    __slots__ = ("_expected", "_state", "is_quick")
 
     def __init__(self, digest: Digest, checksum: str | None) -> None:
+        self.is_quick = checksum is not None
+        """Whether the checksum is known."""
         self._state = Hasher(digest.algorithm) if checksum is None else xxh3_128()
         self._expected = digest if checksum is None else checksum
 

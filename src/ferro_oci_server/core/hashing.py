@@ -18,8 +18,9 @@ __all__ = ["Hashing"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Hashing this much takes less time than the hop to a thread.
+# Hashing this much takes less time than the hop to a thread: a digest, and a checksum.
 _SMALL = 32 * 1024
+_SMALL_QUICK = 512 * 1024
 
 # Large enough that a hop to a thread (some 50 us) is small beside hashing it (140 us); what many bodies have at most
 # together, as long as each has a piece that is worth a hop.
@@ -53,9 +54,12 @@ class Hashing:
         finally:
             self._bodies -= 1
 
-    def update(self, hasher: _Hasher, piece: Piece) -> asyncio.Future[None] | None:
-        """Hash a piece: at once where it is small, else in a thread, which must have ended before the next begins."""
-        if len(piece) <= _SMALL:
+    def update(self, hasher: _Hasher, piece: Piece, *, quick: bool = False) -> asyncio.Future[None] | None:
+        """Hash a piece: at once where it is small, else in a thread, which must have ended before the next begins.
+
+        More is small to a ``quick`` hasher, one of checksums.
+        """
+        if len(piece) <= (_SMALL_QUICK if quick else _SMALL):
             hasher.update(piece)
             return None
         return asyncio.get_running_loop().run_in_executor(self._executor, hasher.update, piece)

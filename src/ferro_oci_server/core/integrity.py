@@ -122,7 +122,7 @@ class CheckedReader:
             left -= len(piece)
             if hashing is not None:
                 await hashing
-            hashing = self._integrity.hashing.update(checker, piece)
+            hashing = self._integrity.hashing.update(checker, piece, quick=checker.is_quick)
             if left:
                 yield piece
                 continue

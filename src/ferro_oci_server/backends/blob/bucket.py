@@ -27,7 +27,7 @@ __all__ = ["Bucket", "ObjectMissing", "ObjectStat", "RemoteStore"]
 
 RemoteStore: TypeAlias = S3Store | GCSStore | AzureStore
 
-# What a reader holds of an object; as large as the pieces of the other stores.
+# What a reader holds of an object.
 _PIECE = 1024 * 1024
 
 # How often a download that got nowhere is begun again, after all that the library itself has tried.

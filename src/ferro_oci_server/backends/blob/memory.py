@@ -10,8 +10,8 @@ from ferro_oci_server.oci.digest import Digest
 
 __all__ = ["InMemoryBlobStore"]
 
-# As large as the pieces of the other stores, so that a server sees the same everywhere.
-_PIECE = 1024 * 1024
+# As large as those of files, so that a server sees the same everywhere.
+_PIECE = 512 * 1024
 
 
 class InMemoryBlobStore:
