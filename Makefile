@@ -44,4 +44,4 @@ lock: ## pin the dependencies anew
 	@scripts/lock
 
 clean: ## remove what was built
-	@rm -rf .venv .venv-deploy build dist
+	@rm -rf .venv .venv-bench .venv-deploy build dist

@@ -1,6 +1,6 @@
 """The composition root: the only module that names concrete backends, and the one that starts processes.
 
-    serve -- checks that the storage can be opened -- granian -- worker: build_app -> Router on its own AppState
+    serve -- checks that the storage can be opened -- granian -- worker: http1, build_app -> Router on its own AppState
                                                            +-- worker: ...
 
 A worker has its own connections and threads, and nothing of another's but the storage folder.
