@@ -11,7 +11,10 @@ Spec: RFC 9112.
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -29,6 +32,11 @@ __all__ = ["Connection"]
 _MAX_HEAD = 64 * 1024
 _MAX_BUFFERED = 128 * 1024
 _MAX_WAITING = 8
+
+_VERSIONS = frozenset({"1.0", "1.1"})
+
+# struct linger: what is not sent yet is forgotten, and the peer learns that the connection broke.
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 # How long an answer may take to be read by a peer that still sends.
 _LINGER_SECONDS = 2.0
@@ -152,6 +160,11 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head."""
         parser, headers, version = self._parser, self._headers, self._parser.get_http_version()
+        if self._is_deaf:
+            return
+        if version not in _VERSIONS:
+            self._give_up(BAD_REQUEST)
+            return
         scope = self._scope(parser.get_method().decode("ascii"), version, headers)
         wants_continue = version == "1.1" and any(key == b"expect" for key, _ in headers)
         cycle = Cycle(self, scope, keeps_alive=parser.should_keep_alive(), wants_continue=wants_continue)
@@ -206,8 +219,7 @@ class Connection(asyncio.Protocol):
         """Go on behind a request whose application has ended."""
         self._active = None
         if not answered:
-            # Its body must not look whole.
-            self._abort()
+            self._cut()
         elif not cycle.complete or not cycle.framing.keeps_alive or self._server.is_stopping:
             self._close()
         self._deadline = self._loop.time() + self._server.head_seconds
@@ -285,8 +297,13 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         self._loop.call_later(_LINGER_SECONDS, self._transport.abort)
 
-    def _abort(self) -> None:
+    def _cut(self) -> None:
+        """End it so that nobody takes what was sent for all: where only its end tells, it must not end in order."""
+        if self._is_closing:
+            return
         self._is_closing = self._is_deaf = True
+        with suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
     def _look(self) -> None:
@@ -297,7 +314,8 @@ class Connection(asyncio.Protocol):
         if now < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look)
         else:
-            self._abort()
+            self._is_closing = self._is_deaf = True
+            self._transport.abort()
 
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
