@@ -103,6 +103,7 @@ class TestRequests:
             b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n",
             b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/2.0\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
             b"NONSENSE / HTTP/1.1\r\nHost: x\r\n\r\n",
             b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",
         ],
@@ -287,6 +288,32 @@ class TestDeadlines:
             with suppress(ConnectionResetError):
                 read_all(peer)
             assert 0.2 < time.monotonic() - began < 5
+
+    def test_a_large_answer_may_take_longer_as_long_as_it_is_taken(self) -> None:
+        async def send_much(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * (16 * MIB)})
+
+        with serving(send_much, head_seconds=0.3) as found, found.peer() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            peer.sendall(GET)
+            said = 0
+            while said < 16 * MIB:
+                piece = peer.recv(512 * 1024)
+                assert piece
+                said += len(piece)
+                time.sleep(0.01)
+
+    def test_a_large_answer_that_is_not_taken_is_ended(self) -> None:
+        async def send_much(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * (64 * MIB)})
+
+        with serving(send_much, head_seconds=0.3) as found, found.peer() as peer:
+            peer.sendall(GET)
+            time.sleep(2)
+            with pytest.raises((ConnectionError, http.client.HTTPException)):
+                answers(read_all(peer))
 
     def test_a_request_that_takes_longer_is_answered(self) -> None:
         async def slow(scope: Any, receive: Any, send: Any) -> None:

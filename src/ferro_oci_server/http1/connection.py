@@ -69,6 +69,8 @@ class Connection(asyncio.Protocol):
         self._drain: asyncio.Future[None] | None = None
         self._is_congested = False
         self._deadline = 0.0
+        # How much the peer had still to take when that was last looked at.
+        self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -117,7 +119,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             # Another protocol, which is not spoken here. The request itself, the last that was read, is answered.
             self._is_deaf = True
-            self._waiting[-1].framing.keeps_alive = False
+            if self._waiting:
+                self._waiting[-1].framing.keeps_alive = False
         except httptools.HttpParserError:
             self._give_up(BAD_REQUEST)
         if self._incoming is not None:
@@ -133,7 +136,7 @@ class Connection(asyncio.Protocol):
         if self._incoming is not None:
             self._incoming.vanish()
             return False
-        return self._active is not None
+        return bool(self._active or self._waiting)
 
     def pause_writing(self) -> None:
         """Know that the peer takes less than it gets."""
@@ -166,7 +169,9 @@ class Connection(asyncio.Protocol):
             self._give_up(BAD_REQUEST)
             return
         scope = self._scope(parser.get_method().decode("ascii"), version, headers)
-        wants_continue = version == "1.1" and any(key == b"expect" for key, _ in headers)
+        wants_continue = version == "1.1" and any(
+            key == b"expect" and value.lower() == b"100-continue" for key, value in headers
+        )
         cycle = Cycle(self, scope, keeps_alive=parser.should_keep_alive(), wants_continue=wants_continue)
         self._url, self._headers = b"", []
         self._incoming = cycle
@@ -193,7 +198,8 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send to the peer, if it is still there."""
-        if not self._is_closing:
+        # It may have found out by itself that the peer has gone, and not told yet.
+        if not self._is_closing and not self._transport.is_closing():
             self._transport.write(data)
 
     async def drained(self) -> None:
@@ -208,7 +214,7 @@ class Connection(asyncio.Protocol):
         wants = self._is_deaf or (
             len(self._waiting) <= _MAX_WAITING and (incoming is None or incoming.buffered <= _MAX_BUFFERED)
         )
-        if wants != self._is_reading and not self._is_closing:
+        if wants != self._is_reading and not self._is_closing and not self._transport.is_closing():
             self._is_reading = wants
             if wants:
                 self._transport.resume_reading()
@@ -288,6 +294,8 @@ class Connection(asyncio.Protocol):
             return
         self._is_closing = self._is_deaf = True
         self._waiting.clear()
+        if self._transport.is_closing():
+            return
         if self._incoming is None and not self._last_words:
             self._transport.close()
             return
@@ -308,8 +316,10 @@ class Connection(asyncio.Protocol):
 
     def _look(self) -> None:
         """End a connection that is silent; look again when it could be."""
-        now = self._loop.time()
-        if self._active is not None:
+        now, unsent = self._loop.time(), self._transport.get_write_buffer_size()
+        # A peer that takes its answer slowly is not silent.
+        if self._active is not None or unsent != self._unsent:
+            self._unsent = unsent
             self._deadline = now + self._server.head_seconds
         if now < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look)
