@@ -122,7 +122,9 @@ class Connection(asyncio.Protocol):
             if self._waiting:
                 self._waiting[-1].framing.keeps_alive = False
         except httptools.HttpParserError:
-            self._give_up(BAD_REQUEST)
+            # Behind the last request there may be anything.
+            if not self._is_deaf:
+                self._give_up(BAD_REQUEST)
         if self._incoming is not None:
             self._incoming.wake()
         elif self._head_bytes > _MAX_HEAD and not self._is_deaf:
