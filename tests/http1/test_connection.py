@@ -91,6 +91,11 @@ class TestRequests:
         assert said.count(b"HTTP/1.1 200") == said.count(b"HTTP/1.1") == 1 + goes_on
         assert (b"connection: close" in said) is not goes_on
 
+    @pytest.mark.parametrize("rest", [GET, b"\r\n", b"\x00\x01", GET + b"\x00"])
+    def test_nothing_is_answered_behind_the_last_request(self, echoing: Serving, rest: bytes) -> None:
+        said = echoing.say(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + rest)
+        assert said.count(b"HTTP/1.1") == 1
+
     @pytest.mark.parametrize(
         "request_",
         [
