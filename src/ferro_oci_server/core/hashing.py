@@ -36,6 +36,9 @@ class _Hasher(Protocol):
 class Hashing:
     """A pool of threads. None of them begins before there is work."""
 
+    least_batch = _LEAST
+    """How many bytes of a body that is not counted yet to hash at once."""
+
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hashing")
         self._bodies = 0

@@ -101,7 +101,8 @@ class Intake:
 
     async def _gather(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         gathered: list[bytes] = []
-        size = 0
+        # What many bodies begin with may come at the same time, before they are counted.
+        size, enough = 0, self._hashing.least_batch
         try:
             async for piece in pieces:
                 self._count(len(piece))
@@ -109,9 +110,9 @@ class Intake:
                     self._most = await self._room(self._received)
                 gathered.append(piece)
                 size += len(piece)
-                if size >= self._hashing.batch:
+                if size >= enough:
                     yield b"".join(gathered)
-                    gathered, size = [], 0
+                    gathered, size, enough = [], 0, self._hashing.batch
                 elif len(gathered) == _MAX_PIECES:
                     gathered = [b"".join(gathered)]
         except ClientVanished:

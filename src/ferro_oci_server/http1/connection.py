@@ -30,7 +30,8 @@ __all__ = ["Connection"]
 
 # What the application itself refuses is much less: this is only what is held before it is asked.
 _MAX_HEAD = 64 * 1024
-_MAX_BUFFERED = 128 * 1024
+# With one read more, all that an upload holds before its application asks for it.
+_MAX_BUFFERED = 64 * 1024
 _MAX_WAITING = 8
 
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -42,7 +43,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 _LINGER_SECONDS = 2.0
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Serves one peer. Its callbacks are the event loop's and the parser's."""
 
     def __init__(self, server: "Http1Server") -> None:
@@ -106,16 +107,20 @@ class Connection(asyncio.Protocol):
                 cycle.vanish()
         self._server.closed(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go: one place for all connections, since they are taken from there at once."""
+        return self._server.scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Read requests."""
         if self._is_deaf:
             return
         if self._incoming is None:
             if not self._head_bytes and self._active is None:
                 self._deadline = self._loop.time() + self._server.head_seconds
-            self._head_bytes += len(data)
+            self._head_bytes += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._server.scratch[:nbytes])
         except httptools.HttpParserUpgrade:
             # Another protocol, which is not spoken here. The request itself, the last that was read, is answered.
             self._is_deaf = True

@@ -17,6 +17,8 @@ from ferro_oci_server.http1.cycle import Application
 __all__ = ["Http1Server", "listen"]
 
 _BACKLOG = 1024
+# How much is read of a connection at once.
+_READ = 128 * 1024
 # How many connections are taken at once, before those that are there have their turn.
 _BATCH = 64
 # How long none are taken when the system refuses.
@@ -56,6 +58,8 @@ class Http1Server:
         self.loop = asyncio.get_running_loop()
         self.head_seconds = head_seconds
         self.is_stopping = False
+        self.scratch = memoryview(bytearray(_READ))
+        """Where connections read to, one behind the other."""
         self._listener = listener
         self._max = max_connections
         self._count = 0
