@@ -58,6 +58,8 @@ async def _alive(application: Application) -> AsyncIterator[None]:
     if not started.done():
         await life
         raise RuntimeError("the application has not started")
-    yield
-    told.put_nowait({"type": "lifespan.shutdown"})
-    await life
+    try:
+        yield
+    finally:
+        told.put_nowait({"type": "lifespan.shutdown"})
+        await life
