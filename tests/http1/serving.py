@@ -118,7 +118,7 @@ class _Stream:
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     """Answer with the method, the path, the query and the body."""
-    body, more = b"", True
+    body, more = bytearray(), True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":

@@ -45,6 +45,8 @@ class TestRequests:
             (b"/%2e%00", b"/%2e%00", b""),
             (b"http://other/a/b?c", b"/a/b", b"c"),
             (b"http://other", b"", b""),
+            (b"http://other?c=/a/b", b"", b"c=/a/b"),
+            (b"*", b"*", b""),
         ],
     )
     def test_the_target_comes_undecoded(self, echoing: Serving, target: bytes, path: bytes, query: bytes) -> None:
@@ -83,7 +85,13 @@ class TestRequests:
             (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", False),
             (b"GET / HTTP/1.0\r\n\r\n", False),
             (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
-            (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", False),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", True),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n", False),
+            (b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", False),
+            (
+                b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                False,
+            ),
         ],
     )
     def test_a_connection_goes_on_where_both_want_it(self, echoing: Serving, request_: bytes, goes_on: bool) -> None:

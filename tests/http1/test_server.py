@@ -68,6 +68,7 @@ def test_a_stop_ends_what_is_idle_and_waits_for_answers() -> None:
         said = read_all(busy)
         assert said.count(b"HTTP/1.1 200") == 1
         assert b"connection: close" in said
+        busy.close()
         stopping.join(10)
         assert not stopping.is_alive()
 

@@ -33,7 +33,10 @@ _MAX_HEAD = 64 * 1024
 # With one read more, all that an upload holds before its application asks for it.
 _MAX_BUFFERED = 64 * 1024
 _MAX_WAITING = 8
+# How much is parsed at once: a few kilobytes can be hundreds of requests, and each of them takes room.
+_STEP = 8 * 1024
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 # struct linger: what is not sent yet is forgotten, and the peer learns that the connection broke.
@@ -53,17 +56,24 @@ class Connection(asyncio.BufferedProtocol):
         self._parser = httptools.HttpRequestParser(self)
         self._client: tuple[str, int] | None = None
         self._address: tuple[str, int] | None = None
-        # Of the head that is arriving.
+        # How much has come since the last request or piece of a body: of a head, of a trailer, between chunks.
         self._head_bytes = 0
+        # Of the head that is arriving.
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         # The request whose body is arriving, those that wait, and the one that is being answered.
         self._incoming: Cycle | None = None
+        self._declined: Cycle | None = None
         self._waiting: deque[Cycle] = deque()
         self._active: Cycle | None = None
         self._is_advancing = False
-        # No request is read behind what was read already; what is then to be said, after all answers; it is over.
+        # What has come and is not parsed yet, since too many wait.
+        self._unread = b""
+        # No request is read behind what was read already; something came behind it; nothing more can come;
+        # what is then to be said, after all answers; it is over.
         self._is_deaf = False
+        self._is_followed = False
+        self._has_ended = False
         self._last_words = b""
         self._is_closing = False
         self._is_reading = True
@@ -105,6 +115,9 @@ class Connection(asyncio.BufferedProtocol):
         for cycle in (self._incoming, self._active):
             if cycle is not None:
                 cycle.vanish()
+        # They know this connection. Apart, all are freed at once.
+        self._incoming = None
+        del self._parser
         self._server.closed(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -114,35 +127,21 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Read requests."""
         if self._is_deaf:
+            self._is_followed = True
             return
-        if self._incoming is None:
-            if not self._head_bytes and self._active is None:
-                self._deadline = self._loop.time() + self._server.head_seconds
-            self._head_bytes += nbytes
-        try:
-            self._parser.feed_data(self._server.scratch[:nbytes])
-        except httptools.HttpParserUpgrade:
-            # Another protocol, which is not spoken here. The request itself, the last that was read, is answered.
-            self._is_deaf = True
-            if self._waiting:
-                self._waiting[-1].framing.keeps_alive = False
-        except httptools.HttpParserError:
-            # Behind the last request there may be anything.
-            if not self._is_deaf:
-                self._give_up(BAD_REQUEST)
+        if not self._head_bytes and self._incoming is None and self._active is None:
+            self._deadline = self._loop.time() + self._server.head_seconds
+        self._read(self._server.scratch[:nbytes])
         if self._incoming is not None:
             self._incoming.wake()
-        elif self._head_bytes > _MAX_HEAD and not self._is_deaf:
-            self._give_up(HEAD_TOO_LARGE)
         self._advance()
-        self.regulate()
 
     def eof_received(self) -> bool:
         """Keep the connection for the answers, where whole requests wait for them."""
-        self._is_deaf = True
+        self._is_deaf = self._has_ended = True
         if self._incoming is not None:
             self._incoming.vanish()
-            return False
+            self._incoming = None
         return bool(self._active or self._waiting)
 
     def pause_writing(self) -> None:
@@ -170,29 +169,45 @@ class Connection(asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """The head."""
         parser, headers, version = self._parser, self._headers, self._parser.get_http_version()
+        if self._declined is not None:
+            # Its head was read before.
+            self._declined, self._url = None, b""
+            return
         if self._is_deaf:
             return
         if version not in _VERSIONS:
             self._give_up(BAD_REQUEST)
             return
-        scope = self._scope(parser.get_method().decode("ascii"), version, headers)
-        wants_continue = version == "1.1" and any(
-            key == b"expect" and value.lower() == b"100-continue" for key, value in headers
+        method = parser.get_method().decode("ascii")
+        wants_continue, keeps_alive, length = False, parser.should_keep_alive() and method != "CONNECT", 0
+        for key, value in headers:
+            if key == b"content-length":
+                length = int(value)
+            elif key == b"expect":
+                wants_continue = version == "1.1" and value.lower() == b"100-continue"
+            elif key == b"transfer-encoding" and version == "1.0":
+                # Whoever passed it on may not know where it ends. RFC 9112 section 6.1.
+                keeps_alive = False
+        cycle = Cycle(
+            self, self._scope(method, version, headers), keeps_alive=keeps_alive, wants_continue=wants_continue
         )
-        cycle = Cycle(self, scope, keeps_alive=parser.should_keep_alive(), wants_continue=wants_continue)
+        cycle.announced = length
         self._url, self._headers = b"", []
         self._incoming = cycle
         self._waiting.append(cycle)
+        if parser.should_upgrade() and method != "CONNECT":
+            self._declined = cycle
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self._head_bytes = 0
         if self._incoming is not None:
             self._incoming.feed(body)
 
     def on_message_complete(self) -> None:
         """The end of the request."""
         cycle = self._incoming
-        if cycle is None:
+        if cycle is None or self._declined is not None:
             return
         cycle.complete = True
         cycle.wake()
@@ -219,7 +234,9 @@ class Connection(asyncio.BufferedProtocol):
         """Read on, or leave what comes with its sender."""
         incoming = self._incoming
         wants = self._is_deaf or (
-            len(self._waiting) <= _MAX_WAITING and (incoming is None or incoming.buffered <= _MAX_BUFFERED)
+            not self._unread
+            and len(self._waiting) <= _MAX_WAITING
+            and (incoming is None or incoming.buffered <= _MAX_BUFFERED)
         )
         if wants != self._is_reading and not self._is_closing and not self._transport.is_closing():
             self._is_reading = wants
@@ -231,11 +248,13 @@ class Connection(asyncio.BufferedProtocol):
     def finish(self, cycle: Cycle, *, answered: bool) -> None:
         """Go on behind a request whose application has ended."""
         self._active = None
+        self._deadline = self._loop.time() + self._server.head_seconds
         if not answered:
             self._cut()
         elif not cycle.complete or not cycle.framing.keeps_alive or self._server.is_stopping:
+            # Of what is not answered any more, the rest may be on its way.
+            self._is_followed = self._is_followed or not cycle.complete or bool(self._waiting)
             self._close()
-        self._deadline = self._loop.time() + self._server.head_seconds
         self._advance()
 
     def stop(self) -> None:
@@ -264,11 +283,55 @@ class Connection(asyncio.BufferedProtocol):
     def _target(self) -> bytes:
         """The path and the query. RFC 9112 section 3.2."""
         url = self._url
-        if url.startswith((b"http://", b"https://")):
-            _, _, rest = url.partition(b"://")
-            _, slash, path = rest.partition(b"/")
-            return slash + path
-        return url
+        if not url.startswith((b"http://", b"https://")):
+            return url
+        before, mark, query = url.partition(b"?")
+        _, _, rest = before.partition(b"://")
+        _, slash, path = rest.partition(b"/")
+        return slash + path + mark + query
+
+    def _read(self, data: memoryview) -> None:
+        """Parse what has come, but no further than a few requests; the rest is kept."""
+        self._unread = b""
+        while data and not self._is_deaf:
+            if len(self._waiting) > _MAX_WAITING:
+                self._unread = bytes(data)
+                return
+            incoming = self._incoming
+            step = min(len(data), _STEP if incoming is None else max(_STEP, incoming.announced))
+            self._head_bytes += step
+            self._parse(data[:step])
+            if self._head_bytes > _MAX_HEAD and not self._is_deaf:
+                self._give_up(HEAD_TOO_LARGE)
+            data = data[step:]
+        self._is_followed = self._is_followed or len(data) > 0
+
+    def _parse(self, data: memoryview | bytes) -> None:
+        try:
+            while data:
+                try:
+                    self._parser.feed_data(data)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    data = self._decline(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._is_followed = True
+            # Behind the last request there may be anything.
+            if not self._is_deaf:
+                self._give_up(BAD_REQUEST)
+
+    def _decline(self, rest: memoryview | bytes) -> bytes:
+        """What to parse, so that a request for another protocol is read as if it did not ask. RFC 9110 section 7.8.
+
+        The parser leaves all behind its head to that protocol. Another one is told how the body is framed, and goes on.
+        """
+        cycle = self._declined
+        if cycle is None:
+            self._is_followed = True
+            return b""
+        self._parser = httptools.HttpRequestParser(self)
+        framing = [b"%b: %b\r\n" % line for line in cycle.scope["headers"] if line[0] in _FRAMING]
+        return b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n", rest))
 
     def _advance(self) -> None:
         """Let the next request be answered, if none is and the peer takes answers."""
@@ -279,16 +342,19 @@ class Connection(asyncio.BufferedProtocol):
         while self._waiting and self._active is None and not self._is_congested and not self._is_closing:
             self._active = self._waiting.popleft()
             self._active.start(server.spawn, server.application)
+            if self._unread and not self._is_deaf and len(self._waiting) <= _MAX_WAITING:
+                self._read(memoryview(self._unread))
         self._is_advancing = False
         if self._last_words and self._active is None and not self._waiting:
             self.write(self._last_words)
             self._close()
         elif self._is_deaf and self._active is None and not self._waiting and self._incoming is None:
             self._close()
+        self.regulate()
 
     def _give_up(self, words: bytes) -> None:
         """Read no more: what comes makes no sense."""
-        self._is_deaf = True
+        self._is_deaf = self._is_followed = True
         if self._incoming is None:
             self._last_words = words
         else:
@@ -303,14 +369,18 @@ class Connection(asyncio.BufferedProtocol):
         self._waiting.clear()
         if self._transport.is_closing():
             return
-        if self._incoming is None and not self._last_words:
+        if self._has_ended or not self._is_followed:
             self._transport.close()
             return
         # To close while something still comes would make the system forget what the peer has not read yet.
         if not self._is_reading:
             self._transport.resume_reading()
         self._transport.write_eof()
-        self._loop.call_later(_LINGER_SECONDS, self._transport.abort)
+        self._unsent = self._transport.get_write_buffer_size()
+        self._deadline = self._loop.time() + _LINGER_SECONDS
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._look)
 
     def _cut(self) -> None:
         """End it so that nobody takes what was sent for all: where only its end tells, it must not end in order."""

@@ -45,6 +45,7 @@ class Cycle:
         "_task",
         "_waiter",
         "_wants_continue",
+        "announced",
         "buffered",
         "complete",
         "framing",
@@ -60,6 +61,8 @@ class Cycle:
         """Whether all of the request has arrived."""
         self.buffered = 0
         """How many bytes of the body wait for the application."""
+        self.announced = 0
+        """How many bytes of the body are still to come, as far as its length was told."""
         self._connection = connection
         self._wants_continue = wants_continue
         self._body: list[bytes] = []
@@ -81,6 +84,7 @@ class Cycle:
         """Take a piece of the body."""
         self._body.append(piece)
         self.buffered += len(piece)
+        self.announced -= len(piece)
 
     def vanish(self) -> None:
         """Know that no more of the request will arrive."""
@@ -149,6 +153,7 @@ class Cycle:
         response = self._response
         if response is None:
             raise RuntimeError("a response begins with its head")
-        if self._connection.is_last:
+        # With the answer all given, the rest of a request is not waited for.
+        if self._connection.is_last or not (self.complete or length is None):
             self.framing.keeps_alive = False
         return self.framing.head(response["status"], self._connection.date, response.get("headers", ()), length)
