@@ -1,6 +1,7 @@
 """Peers that send too much, end too early, or ask for what is not spoken here."""
 
 import asyncio
+import contextvars
 import gc
 import http.client
 import os
@@ -233,6 +234,21 @@ class TestEnds:
                 wait_until(lambda: not connections())
         finally:
             gc.enable()
+
+
+class TestContexts:
+    def test_what_one_request_sets_is_not_for_the_next(self) -> None:
+        user: contextvars.ContextVar[bytes] = contextvars.ContextVar("user", default=b"nobody")
+
+        async def note(scope: Any, receive: Any, send: Any) -> None:
+            seen = user.get()
+            user.set(scope["raw_path"])
+            await asyncio.sleep(0.001)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": seen})
+
+        with serving(note) as found:
+            assert [answer.body for answer in answers(found.say(GET * 3))] == [b"nobody"] * 3
 
 
 class TestRefusals:

@@ -4,6 +4,7 @@ A connection too many waits in the system's queue until another has ended.
 """
 
 import asyncio
+import contextvars
 import socket
 import sys
 import time
@@ -60,6 +61,8 @@ class Http1Server:
         self.is_stopping = False
         self.scratch = memoryview(bytearray(_READ))
         """Where connections read to, one behind the other."""
+        # What one request sets is not for the next, though that may be begun from within it.
+        self._context = contextvars.copy_context()
         self._listener = listener
         self._max = max_connections
         self._count = 0
@@ -84,13 +87,13 @@ class Http1Server:
 
         def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
             """Run something as a task, at once: most of what is asked for is answered before anything is waited for."""
-            return asyncio.Task(work, loop=self.loop, eager_start=True)
+            return asyncio.Task(work, loop=self.loop, context=self._context.copy(), eager_start=True)
 
     else:
 
         def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
             """Run something as a task."""
-            return self.loop.create_task(work)
+            return self.loop.create_task(work, context=self._context.copy())
 
     async def stop(self) -> None:
         """Take no more connections, end those that are idle, and wait until the others have their answers."""
