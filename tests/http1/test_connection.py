@@ -307,7 +307,7 @@ class TestDeadlines:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"x" * (16 * MIB)})
 
-        with serving(send_much, head_seconds=0.3) as found, found.peer() as peer:
+        with serving(send_much, head_seconds=1.0) as found, found.peer() as peer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
             peer.sendall(GET)
             said = 0
@@ -315,7 +315,7 @@ class TestDeadlines:
                 piece = peer.recv(512 * 1024)
                 assert piece
                 said += len(piece)
-                time.sleep(0.01)
+                time.sleep(0.02)
 
     def test_a_large_answer_that_is_not_taken_is_ended(self) -> None:
         async def send_much(scope: Any, receive: Any, send: Any) -> None:
@@ -324,7 +324,7 @@ class TestDeadlines:
 
         with serving(send_much, head_seconds=0.3) as found, found.peer() as peer:
             peer.sendall(GET)
-            time.sleep(2)
+            time.sleep(3)
             with pytest.raises((ConnectionError, http.client.HTTPException)):
                 answers(read_all(peer))
 
