@@ -18,10 +18,9 @@ import bcrypt
 from ferro_oci_server.testing.images import image
 from support.registry import Registry, Setup, serve
 
+from .documents import write_figures
 from .load import Load
 
-_DOCUMENT = Path(__file__).parents[1] / "docs" / "security.md"
-_BEGIN, _END = "<!-- figures: scripts/access-figures -->\n", "<!-- end of figures -->\n"
 _COMMAND = Path(sys.executable).with_name("ferro-oci-server")
 
 _PASSWORD = "right-password"
@@ -155,10 +154,7 @@ def main() -> None:
     """Measure, and write it down."""
     with tempfile.TemporaryDirectory(prefix="ferro-access-") as folder:
         found = _measure(Path(folder))
-    text = _DOCUMENT.read_text(encoding="utf-8")
-    before, rest = text.split(_BEGIN)
-    _DOCUMENT.write_text(f"{before}{_BEGIN}{found}{_END}{rest.split(_END)[1]}", encoding="utf-8")
-    sys.stdout.write(found)
+    write_figures("security.md", "scripts/access-figures", found)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,9 @@ from granian.server import Server
 from ferro_oci_server.http1.worker import run_worker
 from support.process import daemon, free_port, listens
 
+from .documents import write_figures
 from .load import Load
 from .processes import cpu_seconds
-
-_DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-_BEGIN, _END = "<!-- figures: scripts/server-figures -->\n", "<!-- end of figures -->\n"
 
 _CONNECTIONS, _ROUNDS, _SECONDS = 32, 5, 1.5
 _BODY = b"m" * 500
@@ -109,10 +107,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="ferro-servers-") as folder:
         found = _measure(Path(folder))
-    text = _DOCUMENT.read_text(encoding="utf-8")
-    before, rest = text.split(_BEGIN)
-    _DOCUMENT.write_text(f"{before}{_BEGIN}{found}{_END}{rest.split(_END)[1]}", encoding="utf-8")
-    sys.stdout.write(found)
+    write_figures("performance.md", "scripts/server-figures", found)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import http.client
 import io
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,10 @@ import uvloop
 from ferro_oci_server.http1.cycle import Application
 from ferro_oci_server.http1.server import Http1Server, listen
 
-__all__ = ["Answer", "Serving", "answers", "echo", "read_all", "serving"]
+__all__ = ["GET", "MIB", "Answer", "Serving", "answers", "echo", "read_all", "serving", "wait_until"]
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+MIB = 1024 * 1024
 
 PATIENCE = 10.0
 
@@ -88,6 +92,14 @@ def read_all(peer: socket.socket) -> bytes:
     while piece := peer.recv(65536):
         found += piece
     return found
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def answers(said: bytes, *methods: str) -> list[Answer]:

@@ -6,33 +6,16 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from http1.serving import Serving, answers, echo, read_all, serving
-
-GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
-MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def echoing() -> Iterator[Serving]:
-    with serving(echo) as found:
-        yield found
+from http1.serving import GET, MIB, Serving, answers, echo, read_all, serving, wait_until
 
 
 def bodies(said: bytes) -> list[bytes]:
     return [answer.body for answer in answers(said)]
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class TestRequests:

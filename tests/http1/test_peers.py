@@ -10,37 +10,22 @@ import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from ferro_oci_server.http1.connection import Connection
-from http1.serving import Serving, answers, echo, read_all, serving
+from http1.serving import GET, MIB, Serving, answers, echo, read_all, serving, wait_until
 
-GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 UPGRADE = b"PUT /a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
-MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def echoing() -> Iterator[Serving]:
-    with serving(echo) as found:
-        yield found
 
 
 async def say_ok(send: Any, *headers: tuple[bytes, bytes]) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [*headers, (b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class TestUpgrades:

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from http1.serving import echo, read_all, serving
-
-GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+from http1.serving import GET, echo, read_all, serving
 
 
 def test_a_connection_too_many_waits_until_another_ends() -> None:
