@@ -119,6 +119,41 @@ def test_a_mistake_in_a_mutation_reaches_its_caller_and_nobody_else(path: Path, 
     assert numbers(path) == {1, 2}
 
 
+@pytest.mark.parametrize(("size", "runs"), [(None, 1), (0, 2)], ids=["which had changed nothing", "behind a change"])
+def test_a_failure_lets_the_others_be_done_anew_only_where_it_must(
+    path: Path, connection: sqlite3.Connection, size: int | None, runs: int
+) -> None:
+    done = []
+
+    def counted(connection: sqlite3.Connection) -> None:
+        done.append(1)
+        insert(1)(connection)
+
+    def failing(connection: sqlite3.Connection) -> None:
+        if size is not None:
+            insert(3, size)(connection)
+        raise LookupError
+
+    async def body(writer: GroupWriter) -> None:
+        assert await run_group(writer, counted, failing, insert(2)) == [None, LookupError, None]
+
+    use(connection, body)
+    assert numbers(path) == {1, 2}
+    assert len(done) == runs
+
+
+def test_what_failed_for_what_is_undone_succeeds(path: Path, connection: sqlite3.Connection) -> None:
+    def undone(connection: sqlite3.Connection) -> None:
+        insert(1)(connection)
+        raise LookupError
+
+    async def body(writer: GroupWriter) -> None:
+        assert await run_group(writer, undone, insert(1), insert(1)) == [LookupError, None, StoreUnavailable]
+
+    use(connection, body)
+    assert numbers(path) == {1}
+
+
 def test_a_lock_that_another_process_holds_makes_the_store_unavailable_until_it_lets_go(
     path: Path, connection: sqlite3.Connection
 ) -> None:

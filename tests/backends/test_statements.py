@@ -84,7 +84,9 @@ def test_the_same_statements_exist_for_postgresql() -> None:
 
 def test_several_texts_are_one_parameter_in_the_form_that_the_database_looks_in() -> None:
     postgresql = Statements(asyncpg.dialect())  # type: ignore[no-untyped-call]
-    assert STATEMENTS["held_among"].sql.count("json_each(?)") == 1
+    assert STATEMENTS["unheld_among"].sql.count("json_each(?)") == 1
+    assert STATEMENTS["known"].sql.count("json_each(?)") == 3
     assert Statements(DIALECT).texts(["a", 'b"']) == '["a", "b\\""]'
-    assert "ANY ($2::TEXT[])" in postgresql.held_among.sql
+    assert "unnest($1::TEXT[])" in postgresql.unheld_among.sql
+    assert "ANY ($1::TEXT[])" in InspectionStatements(asyncpg.dialect()).known.sql  # type: ignore[no-untyped-call]
     assert postgresql.texts({"a": 1}) == ["a"]

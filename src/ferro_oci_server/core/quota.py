@@ -189,8 +189,12 @@ class Quotas:
         return QuotaExceeded(f"this repository may have at most {self._limits[resource]} {resource}")
 
     def _tally(self, name: RepositoryName, resource: Resource) -> _Tally:
-        tally = self._tallies.setdefault((name, resource), _Tally())
-        self._tallies.move_to_end((name, resource))
-        if len(self._tallies) > _MAX_TALLIES:
-            self._tallies.popitem(last=False)
+        key = (name, resource)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = _Tally()
+            if len(self._tallies) > _MAX_TALLIES:
+                self._tallies.popitem(last=False)
+        else:
+            self._tallies.move_to_end(key)
         return tally

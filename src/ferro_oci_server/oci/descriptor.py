@@ -1,6 +1,5 @@
 """Descriptors: what one document says of another. Spec: image-spec descriptor.md."""
 
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +9,19 @@ from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import DigestInvalid, ManifestInvalid
 from ferro_oci_server.oci.media_types import is_nondistributable
 
-__all__ = ["Descriptor", "check_spelling", "read_annotations", "read_type"]
+__all__ = ["Descriptor", "check_spelling", "read_annotations", "read_type", "spellings"]
 
 _MAX_SIZE = 2**63 - 1
 
-_FIELDS = {
-    field.casefold(): field
-    for field in ("annotations", "artifactType", "data", "digest", "mediaType", "platform", "size", "urls")
-}
+_MAX_TYPE = 255
 
-# Types of config and layers are carried, not understood: whatever can be printed on one line will do.
-_PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
+
+def spellings(*fields: str) -> Mapping[str, str]:
+    """Fields as they are spelled, by that spelling and by their case-folded one: for ``check_spelling``."""
+    return {field.casefold(): field for field in fields} | {field: field for field in fields}
+
+
+_FIELDS = spellings("annotations", "artifactType", "data", "digest", "mediaType", "platform", "size", "urls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def read_type(value: Mapping[str, Any], field: str) -> str | None:
     text = value.get(field)
     if text is None or text == "":
         return None
-    if not isinstance(text, str) or _PRINTABLE.fullmatch(text) is None:
+    # Types of config and layers are carried, not understood: whatever can be printed on one line will do.
+    if not isinstance(text, str) or len(text) > _MAX_TYPE or not (text.isascii() and text.isprintable()):
         raise ManifestInvalid(f"{field} is not a media type")
     return text
 
@@ -125,12 +127,14 @@ def check_spelling(value: Mapping[str, Any], fields: Mapping[str, str]) -> None:
     """Refuse ``MediaType`` beside or instead of ``mediaType``: Go's parser takes the one for the other, by Unicode's
     folding, in which a long s is an s.
 
-    ``fields`` maps each known field, case-folded, to its spelling.
+    ``fields`` are ``spellings``.
 
     Raises:
         ManifestInvalid: a field is a known one in other letters.
     """
     for key in value:
+        if fields.get(key) == key:
+            continue
         folded = key.casefold()
-        if fields.get(folded, key) != key:
+        if folded in fields:
             raise ManifestInvalid(f"fields are spelled as specified: {fields[folded]}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from ferro_oci_server.oci.descriptor import Descriptor, check_spelling, read_annotations, read_type
+from ferro_oci_server.oci.descriptor import Descriptor, check_spelling, read_annotations, read_type, spellings
 from ferro_oci_server.oci.digest import Digest
 from ferro_oci_server.oci.errors import ManifestInvalid
 from ferro_oci_server.oci.media_types import IMAGE_MANIFEST_TYPES, INDEX_TYPES
@@ -26,19 +26,9 @@ _MAX_DESCRIPTORS = 10_000
 _MAX_DEPTH = 64
 _MAX_DIGITS = 20
 
-_FIELDS = {
-    field.casefold(): field
-    for field in (
-        "annotations",
-        "artifactType",
-        "config",
-        "layers",
-        "manifests",
-        "mediaType",
-        "schemaVersion",
-        "subject",
-    )
-}
+_FIELDS = spellings(
+    "annotations", "artifactType", "config", "layers", "manifests", "mediaType", "schemaVersion", "subject"
+)
 
 # A text, closed or not, or a bracket outside texts. Possessive, so that hostile input is read in linear time.
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)

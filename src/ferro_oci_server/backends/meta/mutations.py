@@ -59,10 +59,8 @@ class Mutations:
             repository_id = await self._make_repository(transaction, name)
         manifest_id = await self._put_manifest(transaction, repository_id, manifest)
         here = {"repository_id": repository_id, "manifest_id": manifest_id}
-        references = dict.fromkeys((*manifest.blobs, *manifest.children, *manifest.optional))
-        await transaction.change_many(
-            self._statements.put_reference, [{**here, "digest": digest} for digest in references]
-        )
+        references = self._statements.texts({*manifest.blobs, *manifest.children, *manifest.optional})
+        await transaction.change(self._statements.put_references, **here, texts=references)
         for tag in sorted(set(tags)):
             await self._point(transaction, name, tag, here)
         if tags:
@@ -248,20 +246,21 @@ class Mutations:
         if not missing:
             return
         if repository_id is not None:
-            missing -= await self._among(transaction, self._statements.linked_among, repository_id, missing)
+            missing = await self._among(transaction, self._statements.unlinked_among, repository_id, missing)
             # What is needed as a blob is not found as a manifest.
             children = missing.intersection(manifest.children).difference(manifest.blobs)
             if children:
-                missing -= await self._among(transaction, self._statements.held_among, repository_id, children)
+                missing -= children
+                missing |= await self._among(transaction, self._statements.unheld_among, repository_id, children)
         if missing:
             raise ManifestBlobUnknown(missing)
 
     async def _among(
         self, transaction: Transaction, statement: Statement, repository_id: int, digests: set[Digest]
-    ) -> set[str]:
+    ) -> set[Digest]:
         texts = self._statements.texts(digests)
         rows = await transaction.every(statement, repository_id=repository_id, texts=texts)
-        return {digest for (digest,) in rows}
+        return {Digest(digest) for (digest,) in rows}
 
     async def _check_guard(
         self,

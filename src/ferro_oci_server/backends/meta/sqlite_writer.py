@@ -1,11 +1,13 @@
 """One writer that commits in groups.
 
-    callers --mutation--> queue --> [ BEGIN IMMEDIATE | savepoint: mutation | savepoint: mutation | ... | COMMIT ]
-       ^                                                                                              |
-       +------------------------- results, once the group is on the disk -----------------------------+
+    callers --mutation--> queue --> [ BEGIN IMMEDIATE | mutation | mutation | ... | COMMIT ]
+       ^                                                                         |
+       +--------------- results, once the group is on the disk ------------------+
 
 1. All mutations that wait when the writer becomes free share one transaction, and so one sync of the disk.
-2. A mutation that fails is undone alone, and only its caller learns of it.
+2. A mutation that fails is undone alone, and only its caller learns of it. Most that fail have changed nothing yet.
+   Where one has, the group is done anew, with a savepoint before each: they cost a sixth of a mutation, and are hardly
+   ever needed.
 3. Nobody is answered before the commit. If that fails, all of the group have failed.
 4. What was accepted is done, whether its caller still waits or not.
 """
@@ -111,10 +113,14 @@ class GroupWriter:
 
     def _run_group(self, group: list[_Job]) -> None:
         connection = self._connection
+        deadline = time.monotonic() + self._patience
         try:
-            insist(connection, "BEGIN IMMEDIATE", time.monotonic() + self._patience)
-            for job in group:
-                self._run_job(job)
+            insist(connection, "BEGIN IMMEDIATE", deadline)
+            if not self._run_together(group):
+                connection.execute("ROLLBACK")
+                insist(connection, "BEGIN IMMEDIATE", deadline)
+                for job in group:
+                    self._run_apart(job)
             connection.execute("COMMIT")
         except BaseException as error:  # whatever it is, the callers must learn of it and the thread must go on
             with suppress(sqlite3.Error):
@@ -123,14 +129,32 @@ class GroupWriter:
             for job in group:
                 job.error = _failure(error)
 
-    def _run_job(self, job: _Job) -> None:
-        """Run one mutation within the group.
+    def _run_together(self, group: list[_Job]) -> bool:
+        """Run the mutations of a group; ``False`` where one has failed behind changes of its own.
 
         Raises:
-            sqlite3.Error: the whole transaction is lost, not this mutation alone.
+            sqlite3.Error: the whole transaction is lost, not one mutation alone.
+        """
+        for job in group:
+            before = self._connection.total_changes
+            if not self._run_job(job) and self._connection.total_changes != before:
+                return False
+        return True
+
+    def _run_apart(self, job: _Job) -> None:
+        """Run a mutation so that nothing of it stays if it fails.
+
+        Raises:
+            sqlite3.Error: as above.
         """
         execute = self._connection.execute
         execute("SAVEPOINT mutation")
+        if not self._run_job(job):
+            execute("ROLLBACK TO mutation")
+        execute("RELEASE mutation")
+
+    def _run_job(self, job: _Job) -> bool:
+        job.error = None
         try:
             job.result = job.mutation(self._connection)
         except Exception as error:
@@ -138,8 +162,7 @@ class GroupWriter:
                 # After some errors, a full disk among them, SQLite itself has rolled everything back.
                 raise
             job.error = _failure(error) if isinstance(error, sqlite3.Error) else error
-            execute("ROLLBACK TO mutation")
-        execute("RELEASE mutation")
+        return job.error is None
 
 
 def _failure(error: BaseException) -> StoreError:

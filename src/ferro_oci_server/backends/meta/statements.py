@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
+    Table,
     Text,
     and_,
     any_,
@@ -84,6 +85,7 @@ UPLOAD = (
 
 _in_repository = repositories.c.name == text("repository")
 _the_session = and_(uploads.c.id == text("id"), uploads.c.repository == text("repository"))
+_array = bindparam("texts", type_=postgresql.ARRAY(Text()))
 _blob = (blobs.c.size, blobs.c.location, blobs.c.checksum)
 _unmoved_session = and_(_the_session, uploads.c.offset == number("offset"))
 
@@ -184,11 +186,17 @@ class Compiler:
     def is_one_of(self, column: ColumnElement[str]) -> ColumnElement[bool]:
         """Whether a column is one of the texts of one parameter, ``texts``: a single statement asks for all of them."""
         if self._dialect.name == "sqlite":
-            return column.in_(select(func.json_each(text("texts")).table_valued("value").c.value))
-        return column == any_(bindparam("texts", type_=postgresql.ARRAY(Text())))
+            return column.in_(select(self.each_text()))
+        return column == any_(_array)
+
+    def each_text(self) -> ColumnElement[str]:
+        """A column of the texts of that parameter."""
+        if self._dialect.name == "sqlite":
+            return func.json_each(text("texts")).table_valued("value").c.value
+        return func.unnest(_array).table_valued("value").render_derived().c.value
 
     def texts(self, values: Iterable[str]) -> object:
-        """The one parameter that ``is_one_of`` looks in."""
+        """The one parameter of both."""
         return json.dumps(list(values)) if self._dialect.name == "sqlite" else list(values)
 
     def repository(self, *, alone: bool) -> Statement:
@@ -248,15 +256,8 @@ class Statements(Compiler):
         self.upload_count_of_owner = self.compile(select(func.count()).select_from(uploads).where(of_owner))
 
     def _prepare_manifests(self) -> None:
-        linked = select(repository_blobs.c.digest).where(
-            repository_blobs.c.repository_id == number("repository_id"),
-            self.is_one_of(repository_blobs.c.digest),
-        )
-        held = select(manifests.c.digest).where(
-            manifests.c.repository_id == number("repository_id"), self.is_one_of(manifests.c.digest)
-        )
-        self.linked_among = self.compile(linked)
-        self.held_among = self.compile(held)
+        self.unlinked_among = self.compile(self._not_among(repository_blobs))
+        self.unheld_among = self.compile(self._not_among(manifests))
         given = [column.name for column in manifests.c if column is not manifests.c.id]
         manifest = self.insert(manifests).values({name: bindparam(name) for name in given}).inline()
         self.put_manifest = self.compile(
@@ -266,7 +267,14 @@ class Statements(Compiler):
                 set_={name: manifest.excluded[name] for name in given if name not in ("repository_id", "digest")},
             ).returning(manifests.c.id)
         )
-        self.put_reference = self.compile(self.insert(manifest_references).on_conflict_do_nothing())
+        digest = self.each_text()
+        # Without a condition, SQLite would take the ON that follows for one of a join.
+        references = select(number("manifest_id"), digest, number("repository_id")).where(digest.is_not(None))
+        self.put_references = self.compile(
+            self.insert(manifest_references)
+            .from_select(["manifest_id", "digest", "repository_id"], references)
+            .on_conflict_do_nothing()
+        )
         tag = self.insert(tags)
         # It leaves a tag that is there where it points, and tells where that is: whoever moves it must know, and from
         # now on nobody else does.
@@ -279,6 +287,12 @@ class Statements(Compiler):
         self.move_tag = self.compile(update(tags).where(the_tag).values(manifest_id=number("new_manifest_id")))
         self.delete_tag = self.compile(delete(tags).where(the_tag).returning(tags.c.manifest_id))
         self.manifest_digest = self.compile(select(manifests.c.digest).where(manifests.c.id == number("manifest_id")))
+
+    def _not_among(self, table: Table) -> Select[Any]:
+        """Those of the given digests that a table of repositories' digests does not have in one of them."""
+        digest = self.each_text()
+        here = and_(table.c.repository_id == number("repository_id"), table.c.digest == digest)
+        return select(digest).where(~exists().where(here))
 
     def _prepare_blobs(self) -> None:
         self.put_repository = self.compile(
