@@ -39,6 +39,9 @@ _STEP = 16 * 1024
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _VERSIONS = frozenset({"1.0", "1.1"})
 
+# More than this leaves at once, whatever it is.
+_MAX_HELD = 16 * 1024
+
 # struct linger: what is not sent yet is forgotten, and the peer learns that the connection broke.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -77,6 +80,8 @@ class Connection(asyncio.BufferedProtocol):
         self._last_words = b""
         self._is_closing = False
         self._is_reading = True
+        # Answers that leave in a moment, together with those of other connections.
+        self._held = b""
         self._drain: asyncio.Future[None] | None = None
         self._is_congested = False
         self._deadline = 0.0
@@ -220,6 +225,24 @@ class Connection(asyncio.BufferedProtocol):
 
     def write(self, data: bytes) -> None:
         """Send to the peer, if it is still there."""
+        self.flush()
+        self._write(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """The same with an answer that is whole, and may wait for others of the same moment."""
+        self._held = self._held + data if self._held else data
+        if len(self._held) > _MAX_HELD:
+            self.flush()
+        else:
+            self._server.outbox.take(self)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._write(held)
+
+    def _write(self, data: bytes) -> None:
         # It may have found out by itself that the peer has gone, and not told yet.
         if not self._is_closing and not self._transport.is_closing():
             self._transport.write(data)
@@ -248,6 +271,7 @@ class Connection(asyncio.BufferedProtocol):
     def finish(self, cycle: Cycle, *, answered: bool) -> None:
         """Go on behind a request whose application has ended."""
         self._active = None
+        self._server.outbox.expected -= 1
         self._deadline = self._loop.time() + self._server.head_seconds
         if not answered:
             self._cut()
@@ -341,6 +365,7 @@ class Connection(asyncio.BufferedProtocol):
         server = self._server
         while self._waiting and self._active is None and not self._is_congested and not self._is_closing:
             self._active = self._waiting.popleft()
+            server.outbox.expected += 1
             self._active.start(server.spawn, server.application)
             if self._unread and not self._is_deaf and len(self._waiting) <= _MAX_WAITING:
                 self._read(memoryview(self._unread))
@@ -365,6 +390,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send what is to be sent, and let the peer read it."""
         if self._is_closing:
             return
+        self.flush()
         self._is_closing = self._is_deaf = True
         self._waiting.clear()
         if self._transport.is_closing():
@@ -386,6 +412,7 @@ class Connection(asyncio.BufferedProtocol):
         """End it so that nobody takes what was sent for all: where only its end tells, it must not end in order."""
         if self._is_closing:
             return
+        self.flush()
         self._is_closing = self._is_deaf = True
         with suppress(OSError):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

@@ -141,8 +141,10 @@ class Cycle:
         if len(part) > _JOINED and head:
             self._connection.write(head)
             self._connection.write(part)
-        else:
+        elif more:
             self._connection.write(head + part)
+        else:
+            self._connection.write_soon(head + part)
         if more:
             await self._connection.drained()
         else:

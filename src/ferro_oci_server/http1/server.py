@@ -6,7 +6,6 @@ A connection too many waits in the system's queue until another has ended.
 import asyncio
 import contextvars
 import socket
-import sys
 import time
 from collections.abc import Coroutine
 from email.utils import formatdate
@@ -14,6 +13,7 @@ from typing import Any
 
 from ferro_oci_server.http1.connection import Connection
 from ferro_oci_server.http1.cycle import Application
+from ferro_oci_server.http1.outbox import Outbox
 
 __all__ = ["Http1Server", "listen"]
 
@@ -59,6 +59,7 @@ class Http1Server:
         self.loop = asyncio.get_running_loop()
         self.head_seconds = head_seconds
         self.is_stopping = False
+        self.outbox = Outbox(self.loop)
         self.scratch = memoryview(bytearray(_READ))
         """Where connections read to, one behind the other."""
         # What one request sets is not for the next, though that may be begun from within it.
@@ -83,17 +84,9 @@ class Http1Server:
             self._date, self._date_of = f"date: {formatdate(now, usegmt=True)}\r\n".encode("ascii"), now
         return self._date
 
-    if sys.version_info >= (3, 12):
-
-        def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            """Run something as a task, at once: most of what is asked for is answered before anything is waited for."""
-            return asyncio.Task(work, loop=self.loop, context=self._context.copy(), eager_start=True)
-
-    else:
-
-        def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            """Run something as a task."""
-            return self.loop.create_task(work, context=self._context.copy())
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something as a task."""
+        return self.loop.create_task(work, context=self._context.copy())
 
     async def stop(self) -> None:
         """Take no more connections, end those that are idle, and wait until the others have their answers."""
