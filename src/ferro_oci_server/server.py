@@ -30,6 +30,7 @@ from ferro_oci_server.api.access_log import AccessLog
 from ferro_oci_server.api.app import router
 from ferro_oci_server.api.exchange import Observer
 from ferro_oci_server.api.limits import Limits
+from ferro_oci_server.api.metrics import metrics_routes
 from ferro_oci_server.api.probes import probe_routes
 from ferro_oci_server.auth.audit import AUDIT
 from ferro_oci_server.auth.gate import App
@@ -122,9 +123,6 @@ def build_app(config: Config, observers: Iterable[Observer] = ()) -> App:
     state, limits = open_state(config), limits_of(config)
     app = router(state, observers=observers, limits=limits).merge(probe_routes())
     if config.metrics:
-        # Its library decides when it is imported whether workers share their numbers.
-        from ferro_oci_server.api.metrics import metrics_routes  # noqa: PLC0415
-
         app = app.merge(metrics_routes())
     guarded: App = app
     if config.is_guarded:

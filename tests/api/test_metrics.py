@@ -1,5 +1,6 @@
 """Metrics: what they count, and by which names."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -114,13 +115,46 @@ async def test_what_is_not_known_is_not_reported() -> None:
     assert b"ferro_oci_open_uploads{" not in reply.body
 
 
-async def test_workers_that_share_a_folder_report_what_is_in_it(
-    measured: Measured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+async def test_workers_that_share_a_folder_report_what_all_of_them_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    await measured.client.request("GET", "/v2/")
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    assert await measured.value("ferro_oci_requests_total") == 0
-    assert b"ferro_oci_open_uploads{" in (await measured.client.request("GET", "/metrics")).body
+    meta = faulty(InMemoryRegistryMeta(), StoreUnavailable("x"), "list_repositories")
+    workers = [Measured(InMemoryBlobStore(), meta) for _ in range(3)]
+    # It tells the others soon, and goes.
+    gone = workers.pop()
+    for worker in (*workers, gone):
+        await worker.push.blob(b"x" * 100)
+        for path in ("/v2/", "/v2/", "/v2/_catalog"):
+            await worker.client.request("GET", path)
+    for worker in workers:
+        expected = {
+            "ferro_oci_request_seconds_count": ("route", "/v2/", 6),
+            "ferro_oci_body_bytes_total": ("direction", "received", 300),
+            "ferro_oci_store_errors_total": ("kind", "StoreUnavailable", 3),
+        }
+        for sample, (label, value, count) in expected.items():
+            await eventually(worker, count, sample, **{label: value})
+        text = (await worker.client.request("GET", "/metrics")).body
+        assert b"ferro_oci_open_uploads{" in text
+    assert await asyncio.to_thread(lambda: len(list(tmp_path.iterdir()))) == 3
+
+
+async def eventually(worker: Measured, count: float, sample: str, **labels: str) -> None:
+    """Wait until a worker has been told of what all have counted, for some seconds."""
+    for _ in range(200):
+        found = await worker.value(sample, **labels)
+        if found >= count:
+            break
+        await asyncio.sleep(0.05)
+    assert found == count
+
+
+async def test_times_are_counted_up_to_each_bound(measured: Measured) -> None:
+    await measured.client.request("GET", "/v2/")
+    counts = [await measured.value("ferro_oci_request_seconds_bucket", route="/v2/", le=le) for le in ("300.0", "+Inf")]
+    assert counts == [1, 1]
+    assert 0 < await measured.value("ferro_oci_request_seconds_sum", route="/v2/") < 300
 
 
 async def test_two_registries_in_one_process_count_for_themselves(measured: Measured) -> None:

@@ -68,10 +68,13 @@ def test_any_of_two_workers_reports_the_metrics_of_both(tmp_path: Path) -> None:
     with serve(Setup(tmp_path / "storage", workers=2), tmp_path / "log") as registry:
         for _ in range(40):
             registry.request("GET", "/v2/")
-        metrics = registry.request("GET", "/metrics").body.decode()
-
-    labels = f'method="GET",package="{PACKAGE_NAME}",route="/v2/",status="200"'
-    assert f"ferro_oci_requests_total{{{labels}}} 40.0" in metrics
+        labels = f'package="{PACKAGE_NAME}",method="GET",route="/v2/",status="200"'
+        # What the other worker has counted is told soon.
+        deadline = time.monotonic() + 20
+        metrics = ""
+        while f"ferro_oci_requests_total{{{labels}}} 40.0" not in metrics:
+            assert time.monotonic() < deadline, metrics
+            metrics = registry.request("GET", "/metrics").body.decode()
     assert f'ferro_oci_open_uploads{{package="{PACKAGE_NAME}"}} 0.0' in metrics
 
 

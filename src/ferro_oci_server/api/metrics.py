@@ -4,107 +4,79 @@ Where several workers serve, each sees a part of the requests: with ``PROMETHEUS
 sets it, any of them reports the sum.
 """
 
-import asyncio
 import os
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from ferro_oci_server.api import responses
 from ferro_oci_server.api.app import Router
-from ferro_oci_server.api.exchange import Exchange
 from ferro_oci_server.api.requests import Request
 from ferro_oci_server.api.responses import Response
 from ferro_oci_server.api.routes import Route
+from ferro_oci_server.api.tallies import BOUNDS, SharedTallies, Tallies, Tally
 from ferro_oci_server.core.ports import StoreError
 from ferro_oci_server.core.state import PACKAGE_NAME, AppState
 
 __all__ = ["metrics_routes"]
 
-# From a manifest out of memory to a layer over a slow line.
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_UPPER_BOUNDS = (*map(floatToGoString, BOUNDS), "+Inf")
 
 
-class _Metrics:
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "ferro_oci_requests",
-            "Requests answered.",
-            ["package", "method", "route", "status"],
-            registry=self.registry,
+class _Metrics(Collector):
+    """Tallies, for Prometheus."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._tallies = tallies
+
+    def collect(self) -> Iterator[Metric]:
+        """All that is counted, a family at a time."""
+        tallies = self._tallies
+        yield self._requests()
+        yield self._seconds()
+        sizes = CounterMetricFamily(
+            "ferro_oci_body_bytes", "Bytes of bodies, by direction.", labels=_labels("direction")
         )
-        self.seconds = Histogram(
+        sizes.add_metric([PACKAGE_NAME, "received"], tallies.received)
+        sizes.add_metric([PACKAGE_NAME, "sent"], tallies.sent)
+        yield sizes
+        errors = CounterMetricFamily(
+            "ferro_oci_store_errors", "Requests that failed because a store did.", labels=_labels("kind")
+        )
+        for kind, count in tallies.store_errors.items():
+            errors.add_metric([PACKAGE_NAME, kind], count)
+        yield errors
+
+    def _requests(self) -> Metric:
+        family = CounterMetricFamily(
+            "ferro_oci_requests", "Requests answered.", labels=_labels("method", "route", "status")
+        )
+        for (method, pattern, status), tally in self._tallies.requests.items():
+            family.add_metric([PACKAGE_NAME, method, pattern, str(status)], sum(tally.counts))
+        return family
+
+    def _seconds(self) -> Metric:
+        family = HistogramMetricFamily(
             "ferro_oci_request_seconds",
             "Time from the head of a request to the end of its response.",
-            ["package", "method", "route"],
-            buckets=_SECONDS,
-            registry=self.registry,
+            labels=_labels("method", "route"),
         )
-        self.bytes = Counter(
-            "ferro_oci_body_bytes",
-            "Bytes of bodies, by direction.",
-            ["package", "direction"],
-            registry=self.registry,
-        )
-        self.store_errors = Counter(
-            "ferro_oci_store_errors",
-            "Requests that failed because a store did.",
-            ["package", "kind"],
-            registry=self.registry,
-        )
-        self._seen: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        """Looking labels up takes longer than counting. There are few: methods, patterns and statuses are ours."""
-        self._received = self.bytes.labels(PACKAGE_NAME, "received")
-        self._sent = self.bytes.labels(PACKAGE_NAME, "sent")
+        routes: dict[tuple[str, str], Tally] = {}
+        for (method, pattern, _), tally in self._tallies.requests.items():
+            routes.setdefault((method, pattern), Tally()).add(tally)
+        for labels, tally in routes.items():
+            buckets = list(zip(_UPPER_BOUNDS, accumulate(tally.counts), strict=True))
+            family.add_metric([PACKAGE_NAME, *labels], buckets, tally.seconds)
+        return family
 
-    def observe(self, exchange: Exchange) -> None:
-        request = exchange.request
-        method = request.method if request.method in _METHODS else "other"
-        count, seconds = self._seen.get((method, exchange.pattern, exchange.status)) or self._find(
-            method, exchange.pattern, exchange.status
-        )
-        count.inc()
-        seconds.observe(exchange.seconds)
-        if request.received:
-            self._received.inc(request.received)
-        if exchange.sent:
-            self._sent.inc(exchange.sent)
-        if isinstance(exchange.error, StoreError):
-            self.store_errors.labels(PACKAGE_NAME, type(exchange.error).__name__).inc()
 
-    def _find(self, method: str, pattern: str, status: int) -> tuple[Counter, Histogram]:
-        found = (
-            self.requests.labels(PACKAGE_NAME, method, pattern, status),
-            self.seconds.labels(PACKAGE_NAME, method, pattern),
-        )
-        self._seen[method, pattern, status] = found
-        return found
-
-    async def report(self, state: AppState, request: Request) -> Response:
-        """GET /metrics."""
-        body = await self._shared() if "PROMETHEUS_MULTIPROC_DIR" in os.environ else generate_latest(self.registry)
-        return responses.text(200, body + await _asked(state), CONTENT_TYPE_LATEST)
-
-    @staticmethod
-    async def _shared() -> bytes:
-        shared = CollectorRegistry()
-
-        def collect() -> bytes:
-            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-            return generate_latest(shared)
-
-        # It reads a file of each worker.
-        return await asyncio.to_thread(collect)
+def _labels(*names: str) -> tuple[str, ...]:
+    return ("package", *names)
 
 
 async def _asked(state: AppState) -> bytes:
@@ -136,6 +108,16 @@ async def _asked(state: AppState) -> bytes:
 
 def metrics_routes() -> Router:
     """``/metrics``, to merge into a ``router``, whose requests it then counts."""
-    metrics = _Metrics()
-    table = [Route("/metrics", method, metrics.report) for method in ("GET", "HEAD")]
-    return Router(table, observers=[metrics.observe])
+    tallies = Tallies()
+    observers = [tallies.observe]
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    shared = SharedTallies(tallies, Path(folder)) if folder else None
+    if shared is not None:
+        observers.append(shared.observe)
+
+    async def report(state: AppState, request: Request) -> Response:
+        registry = CollectorRegistry()
+        registry.register(_Metrics(tallies if shared is None else await shared.total()))
+        return responses.text(200, generate_latest(registry) + await _asked(state), CONTENT_TYPE_LATEST)
+
+    return Router([Route("/metrics", method, report) for method in ("GET", "HEAD")], observers=observers)
