@@ -49,9 +49,9 @@ async def test_all_bytes_arrive_in_order_and_hashed(sizes: list[int]) -> None:
 
 
 async def test_small_pieces_are_gathered() -> None:
-    batches = [len(batch) for batch in await taken(intake_of([1000] * 1000))]
+    batches = [len(batch) for batch in await taken(intake_of([1000] * 4000))]
     # The first is small: many bodies may begin at once, before any of them is counted.
-    assert batches[:-1] == [66_000, 263_000, 263_000, 263_000]
+    assert batches[:-1] == [66_000, 1_049_000, 1_049_000, 1_049_000]
 
 
 async def test_the_more_bodies_there_are_the_less_is_gathered_of_each() -> None:
@@ -61,7 +61,7 @@ async def test_the_more_bodies_there_are_the_less_is_gathered_of_each() -> None:
         for _ in range(100):
             bodies.enter_context(hashing.body())
             sizes.append(hashing.batch)
-        assert (sizes[0], sizes[-1]) == (256 * 1024, 64 * 1024)
+        assert (sizes[0], sizes[-1]) == (1024 * 1024, 64 * 1024)
         assert sizes == sorted(sizes, reverse=True)
     assert hashing.batch == sizes[0]
 

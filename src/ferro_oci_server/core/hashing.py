@@ -22,9 +22,9 @@ T = TypeVar("T")
 _SMALL = 32 * 1024
 _SMALL_QUICK = 512 * 1024
 
-# Large enough that a hop to a thread (some 50 us) is small beside hashing it (140 us); what many bodies have at most
-# together, as long as each has a piece that is worth a hop.
-_MOST = 256 * 1024
+# Large enough that waking a thread and being woken by it (some 100 us) is little beside hashing it (600 us); what many
+# bodies have at most together, as long as each has a piece that is worth that.
+_MOST = 1024 * 1024
 _TOGETHER = 4 * 1024 * 1024
 _LEAST = 64 * 1024
 
