@@ -53,7 +53,7 @@ class Scale:
     pullers: int = 8
     rounds: int = 3
     seconds: float = 1.5
-    warmup: float = 0.4
+    warmup: float = 1.0
 
 
 QUICK = Scale(

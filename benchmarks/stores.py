@@ -17,6 +17,8 @@ from ferro_oci_server.backends.meta import schema
 
 __all__ = ["Stores"]
 
+_PIECE = 1024 * 1024
+
 
 class Stores:
     """What is kept in ``folder``, and what is served from it or from copies."""
@@ -41,7 +43,9 @@ class Stores:
     def serve(self, kind: Kind, holdings: Holdings | None = None, *, copy: bool = True) -> Iterator[Subject]:
         """Start a server that holds something. Where nothing is changed, it need not be a copy."""
         if holdings is not None and kind.store and not copy:
-            with running(kind, self.prepared(kind, holdings), self._log()) as subject:
+            storage = self.prepared(kind, holdings)
+            _read(storage)
+            with running(kind, storage, self._log()) as subject:
                 yield subject
             return
         with self.scratch() as storage:
@@ -103,6 +107,15 @@ class Stores:
                 "expect": [201],
             }
             self._load.run("requests", job)
+
+
+def _read(folder: Path) -> None:
+    """Let the system have a store in memory, as it has one that has been asked for all of it for a while."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.read(_PIECE):
+                    pass
 
 
 def _fingerprint(kind: Kind) -> str:
