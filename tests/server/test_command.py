@@ -68,7 +68,7 @@ def test_any_of_two_workers_reports_the_metrics_of_both(tmp_path: Path) -> None:
     with serve(Setup(tmp_path / "storage", workers=2), tmp_path / "log") as registry:
         for _ in range(40):
             registry.request("GET", "/v2/")
-        labels = f'package="{PACKAGE_NAME}",method="GET",route="/v2/",status="200"'
+        labels = f'method="GET",package="{PACKAGE_NAME}",route="/v2/",status="200"'
         # What the other worker has counted is told soon.
         deadline = time.monotonic() + 20
         metrics = ""

@@ -15,7 +15,7 @@ def world(workspace: Path) -> Iterator[World]:
     folder.mkdir()
     settings = {
         # The long pulls are to outlast a token,
-        "token_seconds": "1",
+        "token_seconds": "3",
         # and a line that is shared by many layers brings nothing of some for longer than a client should rest.
         "response_idle_seconds": "300",
         # All clients together are wrong more often than people.
