@@ -93,7 +93,10 @@ class Tallies:
 
 
 class SharedTallies:
-    """Lets workers see each other's tallies in a folder: each has a file there, which outlives it."""
+    """Lets workers see each other's tallies in a folder: each has a file there, which outlives it.
+
+    Used by one event loop.
+    """
 
     def __init__(self, tallies: Tallies, folder: Path) -> None:
         self._tallies = tallies
@@ -127,7 +130,9 @@ class SharedTallies:
             self._timer = loop.call_later(_SHARE_SECONDS, self._tell)
             return
         self._timer = None
-        self._writing = loop.run_in_executor(None, self._write, self._tallies.dump())
+        # A loop that is ending takes no more work, and its worker is about to be gone.
+        with suppress(RuntimeError):
+            self._writing = loop.run_in_executor(None, self._write, self._tallies.dump())
 
     def _write(self, text: str) -> None:
         # What cannot be written now is part of what is written next.

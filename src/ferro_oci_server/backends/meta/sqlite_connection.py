@@ -16,6 +16,7 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from ferro_oci_server.backends.meta.migrate import HEAD, SELECT_REVISION, upgrade
+from ferro_oci_server.backends.meta.sqlite_turns import POLL_SECONDS
 from ferro_oci_server.backends.meta.statements import Statement
 from ferro_oci_server.core.ports import StoreCorrupted, StoreError, StoreFull, StoreUnavailable
 
@@ -45,10 +46,6 @@ WRITE_PATIENCE = 5.0
 READ_PATIENCE = 0.25
 # Changing tables may copy them.
 UPGRADE_PATIENCE = 60.0
-
-# How often it is asked whether another process has ended its transaction. SQLite itself would sleep longer and longer,
-# up to a tenth of a second, while transactions take one or two milliseconds.
-_POLL_SECONDS = 0.0005
 
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
@@ -123,7 +120,10 @@ def connect(path: Path, patience: float, *, foreign_keys: bool = True) -> sqlite
 
 
 def insist(connection: sqlite3.Connection, sql: str, deadline: float) -> sqlite3.Cursor:
-    """Run a statement as soon as no other connection is in its way: SQLite's own waiting is none, or too long.
+    """Run a statement as soon as no other connection is in its way.
+
+    SQLite itself would not wait, or sleep longer and longer, up to a tenth of a second.
+
 
     ``deadline`` is one of ``time.monotonic``.
 
@@ -136,7 +136,7 @@ def insist(connection: sqlite3.Connection, sql: str, deadline: float) -> sqlite3
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def _enter_wal_mode(connection: sqlite3.Connection, deadline: float) -> None:

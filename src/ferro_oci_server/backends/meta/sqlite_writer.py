@@ -19,10 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ferro_oci_server.backends.meta.sqlite_connection import insist, translated
+from ferro_oci_server.backends.meta.sqlite_turns import Turns
 from ferro_oci_server.core.ports import StoreError, StoreUnavailable
 
 __all__ = ["GroupWriter"]
@@ -60,6 +62,8 @@ class GroupWriter:
         self._patience = patience
         # Once a transaction has begun, it waits for nobody.
         connection.execute("PRAGMA busy_timeout = 0")
+        _, _, path = connection.execute("PRAGMA database_list").fetchone()
+        self._turns = Turns(Path(path).parent)
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         # A process that ends without closing must not hang: nobody waits for what is then lost.
@@ -95,6 +99,7 @@ class GroupWriter:
                 _answer(group)
         finally:
             self._connection.close()
+            self._turns.close()
 
     def _groups(self) -> Iterator[list[_Job]]:
         """What waits each time the writer is free, until the queue is closed."""
@@ -115,10 +120,10 @@ class GroupWriter:
         connection = self._connection
         deadline = time.monotonic() + self._patience
         try:
-            insist(connection, "BEGIN IMMEDIATE", deadline)
+            self._begin(deadline)
             if not self._run_together(group):
                 connection.execute("ROLLBACK")
-                insist(connection, "BEGIN IMMEDIATE", deadline)
+                self._begin(deadline)
                 for job in group:
                     self._run_apart(job)
             connection.execute("COMMIT")
@@ -128,6 +133,10 @@ class GroupWriter:
                     connection.execute("ROLLBACK")
             for job in group:
                 job.error = _failure(error)
+
+    def _begin(self, deadline: float) -> None:
+        with self._turns.next(deadline):
+            insist(self._connection, "BEGIN IMMEDIATE", deadline)
 
     def _run_together(self, group: list[_Job]) -> bool:
         """Run the mutations of a group; ``False`` where one has failed behind changes of its own.
