@@ -101,7 +101,7 @@ class Intake:
 
     async def _gather(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         gathered: list[bytes] = []
-        # What many bodies begin with may come at the same time, before they are counted.
+        # Many bodies may begin at the same time: none gathers much before all of them are counted.
         size, enough = 0, self._hashing.least_batch
         try:
             async for piece in pieces:
@@ -112,7 +112,7 @@ class Intake:
                 size += len(piece)
                 if size >= enough:
                     yield b"".join(gathered)
-                    gathered, size, enough = [], 0, self._hashing.batch
+                    gathered, size, enough = [], 0, min(2 * enough, self._hashing.batch)
                 elif len(gathered) == _MAX_PIECES:
                     gathered = [b"".join(gathered)]
         except ClientVanished:

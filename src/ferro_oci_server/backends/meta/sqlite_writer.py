@@ -4,7 +4,7 @@
        ^                                                                         |
        +--------------- results, once the group is on the disk ------------------+
 
-1. All mutations that wait when the writer becomes free share one transaction, and so one sync of the disk.
+1. All mutations that wait when the writer may begin share one transaction, and so one sync of the disk.
 2. A mutation that fails is undone alone, and only its caller learns of it. Most that fail have changed nothing yet.
    Where one has, the group is done anew, with a savepoint before each: they cost a sixth of a mutation, and are hardly
    ever needed.
@@ -16,7 +16,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,33 +94,33 @@ class GroupWriter:
 
     def _work(self) -> None:
         try:
-            for group in self._groups():
+            while (job := self._queue.get()) is not None:
+                group = [job]
                 self._run_group(group)
                 _answer(group)
         finally:
             self._connection.close()
             self._turns.close()
 
-    def _groups(self) -> Iterator[list[_Job]]:
-        """What waits each time the writer is free, until the queue is closed."""
-        while (job := self._queue.get()) is not None:
-            group = [job]
-            try:
-                while len(group) < _MAX_GROUP:
-                    following = self._queue.get_nowait()
-                    if following is None:
-                        yield group
-                        return
-                    group.append(following)
-            except Empty:
-                pass
-            yield group
+    def _take(self, group: list[_Job]) -> None:
+        """Take what waits into a group."""
+        with suppress(Empty):
+            while len(group) < _MAX_GROUP:
+                job = self._queue.get_nowait()
+                if job is None:
+                    # It is the last, and is to be found again behind this group.
+                    self._queue.put(None)
+                    return
+                group.append(job)
 
     def _run_group(self, group: list[_Job]) -> None:
         connection = self._connection
         deadline = time.monotonic() + self._patience
         try:
+            self._take(group)
             self._begin(deadline)
+            # While others wrote, more have come.
+            self._take(group)
             if not self._run_together(group):
                 connection.execute("ROLLBACK")
                 self._begin(deadline)
