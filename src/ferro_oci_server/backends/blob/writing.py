@@ -14,8 +14,9 @@ from ferro_oci_server.backends.blob.threads import Threads, finish, settle
 
 __all__ = ["write_pieces"]
 
-# A hop to a thread costs some 50 us, and writing this much about as much; hundreds of uploads at once hold two each.
-_BATCH = 256 * 1024
+# A hop to a thread costs some 50 us, and writing this much about half of that; hundreds of uploads at once hold two each.
+# Few uploads come in larger pieces.
+_BATCH = 128 * 1024
 
 # The system takes no more pieces than this in one write.
 _MAX_PIECES = os.sysconf("SC_IOV_MAX")
