@@ -14,8 +14,8 @@ from ferro_oci_server.backends.blob.threads import Threads, finish, settle
 
 __all__ = ["write_pieces"]
 
-# A hop to a thread costs some 50 us, and writing this much about half of that; hundreds of uploads at once hold two each.
-# Few uploads come in larger pieces.
+# A hop to a thread costs some 50 us, and writing this much about half of that; hundreds of uploads at once hold two
+# each. Few uploads come in larger pieces.
 _BATCH = 128 * 1024
 
 # The system takes no more pieces than this in one write.
