@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import threading
 from contextlib import ExitStack
 from typing import Any, cast
 
@@ -168,9 +167,7 @@ def test_peers_that_have_gone_take_nobody_along() -> None:
         wait_until(lambda: len(application._waiting) == COUNT - 1)
         for peer in peers[:10]:
             peer.close()
-        done = threading.Thread(target=lambda: peers[-1].sendall(GET))
-        done.start()
-        done.join()
+        peers[-1].sendall(GET)
         for peer in peers[10:]:
             peer.shutdown(1)
             assert answers(read_all(peer))[0].body == b"GET /a  "

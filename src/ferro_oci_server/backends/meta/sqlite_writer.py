@@ -117,6 +117,7 @@ class GroupWriter:
         connection = self._connection
         deadline = time.monotonic() + self._patience
         try:
+            # Before, so that all of them are refused together where it may not begin in time.
             self._take(group)
             self._begin(deadline)
             # While others wrote, more have come.
